@@ -1,0 +1,146 @@
+"""The tensors of a model in a quantization of which no file was read: their types and exact bytes.
+
+`quantized_types` follows `llama-quantize`, so the sum equals what that would write, less the header
+and the padding. Dynamic quants (`UD-...`) follow no published rule: `scaled_types` spreads their
+published size over the tensors of the standard quant that comes nearest.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import lru_cache
+
+from localrun.errors import ModelError
+from localrun.model.facts import Shape, Tensor
+from localrun.model.ggml_types import is_quantized, tensor_bytes
+from localrun.model.quant_rules import DEFAULT_TYPE, VALUE_ROLES, Mix, Walk, may_quantize, role_of
+from localrun.model.tensors import Named, file_order, tensor_list
+
+#: Tensors of a GGUF file start at multiples of this, general.alignment's default.
+ALIGNMENT = 32
+
+#: Other spellings that llama-quantize and publishers use.
+_ALIASES = {"Q3_K": "Q3_K_M", "Q4_K": "Q4_K_M", "Q5_K": "Q5_K_M", "MXFP4": "MXFP4_MOE", "FP16": "F16"}
+
+# Floating-point files come from the converter, which keeps this one whole; llama-quantize would not.
+_CONVERTER_KEEPS = "indexer.proj.weight"
+
+
+def quant_name(text: str) -> str:
+    """`q4_k_m`, `Q4-K-M` or `Q4_K` as publishers write it: `Q4_K_M`. Dynamic ones keep their `UD-`."""
+    name = text.strip().upper().replace("-", "_")
+    prefix = ""
+    if name.startswith("UD_"):
+        prefix, name = "UD-", name[3:]
+    return prefix + (name if prefix else _ALIASES.get(name, name))
+
+
+def is_standard(quant: str) -> bool:
+    """True for a quant whose types are decided by llama.cpp's own rules."""
+    return quant in DEFAULT_TYPE
+
+
+@lru_cache(maxsize=64)
+def quantized_types(
+    architecture: str,
+    shape: Shape,
+    quant: str,
+    *,
+    imatrix: bool = False,
+    tied: bool = False,
+    rope_freqs: bool = False,
+    gate_bias: bool = True,
+) -> tuple[Tensor, ...]:
+    """Every tensor of the file that `llama-quantize MODEL QUANT` writes, with offsets, in its order.
+
+    imatrix: the quantizer had an importance matrix, which moves a few tensors of the IQ quants, Q4_0
+    and Q5_0. The other flags: see `tensors.tensor_list`. Raises ModelError for an unknown quant.
+    """
+    named = _named(architecture, shape, tied, rope_freqs, gate_bias)
+    return types_for(architecture, shape, named, quant, imatrix=imatrix)
+
+
+@lru_cache(maxsize=16)
+def _named(
+    architecture: str, shape: Shape, tied: bool, rope_freqs: bool, gate_bias: bool
+) -> tuple[Named, ...]:
+    return tensor_list(architecture, shape, tied=tied, rope_freqs=rope_freqs, gate_bias=gate_bias)
+
+
+def types_for(
+    architecture: str, shape: Shape, named: tuple[Named, ...], quant: str, *, imatrix: bool = False
+) -> tuple[Tensor, ...]:
+    """As `quantized_types`, for a given list of tensors in `llama-quantize`'s order."""
+    if quant not in DEFAULT_TYPE:
+        raise ModelError(f"no rule says how {quant} is made", "name a quant of llama.cpp's, such as Q4_K_M")
+    traits = [_traits(_part(name), dims) for name, dims in named]
+    walk = Walk(_mix(architecture, shape, [role for role, _ in traits], quant, imatrix))
+    floating = not is_quantized(DEFAULT_TYPE[quant])
+    found = []
+    offset = 0
+    for (name, dims), (role, quantizable) in zip(named, traits, strict=True):
+        type_ = "F32"
+        if quantizable and not (floating and name.endswith(_CONVERTER_KEEPS)):
+            type_ = walk.type_of(dims, role, file_order((name, dims))[0])
+        size = _bytes(type_, dims)
+        found.append(Tensor(name, dims, type_, size, offset))
+        offset += -(-size // ALIGNMENT) * ALIGNMENT
+    return tuple(found)
+
+
+def _part(name: str) -> str:
+    """A name without its block's number, so that what is known of one block serves for all."""
+    return name[name.index(".", 4) :] if name.startswith("blk.") else name
+
+
+@lru_cache(maxsize=512)
+def _traits(part: str, dims: tuple[int, ...]) -> tuple[str, bool]:
+    return role_of(part), may_quantize(part, dims)
+
+
+_bytes = lru_cache(maxsize=512)(tensor_bytes)
+
+
+def _mix(architecture: str, shape: Shape, roles: list[str], quant: str, imatrix: bool) -> Mix:
+    head, kv = shape.n_head[0], shape.n_head_kv[0]
+    # llama.cpp calls every llama of 80 blocks with grouped keys a 70B, and spends more on attn_v.
+    big = architecture == "llama" and shape.n_layers - shape.n_nextn == 80 and head != kv
+    return Mix(
+        quant=quant,
+        n_layer=shape.n_layers,
+        n_expert=shape.n_expert,
+        n_gqa=head // kv if kv else 0,
+        n_value=sum(role in VALUE_ROLES for role in roles),
+        tied="output" not in roles,
+        big_llama=big and shape.n_expert != 8,
+        imatrix=imatrix,
+    )
+
+
+def scaled_types(tensors: tuple[Tensor, ...], weights_bytes: int) -> tuple[Tensor, ...]:
+    """The same tensors, resized so that their sum is `weights_bytes`: an estimate for dynamic quants.
+
+    What is not quantized keeps its size. The routed experts take up the difference, as in the files
+    that are published: attention and shared experts stay near their standard type. Without experts,
+    or where that would leave the experts less than a quarter, all quantized tensors share it.
+    """
+    experts = [i for i, t in enumerate(tensors) if "_exps." in t.name]
+    total = sum(t.bytes for t in tensors)
+    chosen = experts
+    part = sum(tensors[i].bytes for i in chosen)
+    if not experts or part + weights_bytes - total < part // 4:
+        chosen = [i for i, t in enumerate(tensors) if is_quantized(t.type)]
+        part = sum(tensors[i].bytes for i in chosen)
+    wanted = part + weights_bytes - total
+    if not chosen or wanted <= 0:
+        raise ModelError(f"{weights_bytes} bytes are too few for this model's unquantized tensors")
+    sizes = {i: tensors[i].bytes * wanted // part for i in chosen}
+    # The remainders of the divisions go to the last one, so that the sum is exact.
+    sizes[chosen[-1]] += wanted - sum(sizes.values())
+    found = []
+    offset = 0
+    for i, tensor in enumerate(tensors):
+        size = sizes.get(i, tensor.bytes)
+        found.append(replace(tensor, bytes=size, offset=offset))
+        offset += -(-size // ALIGNMENT) * ALIGNMENT
+    return tuple(found)
