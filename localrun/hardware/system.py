@@ -95,6 +95,27 @@ def process_create_time(pid: int) -> float | None:
         return None
 
 
+def is_same_process(pid: int, create_time: float) -> bool:
+    """Whether `pid` is still the process that began at `create_time`, running or not yet reaped."""
+    created = process_create_time(pid)
+    return created is not None and abs(created - create_time) <= _CREATE_TIME_SLACK
+
+
+def find_by_environment(variable: str) -> tuple[tuple[int, float, str], ...]:
+    """(pid, start, value) of every group leader of ours that has `variable` in its environment."""
+    import psutil
+
+    found = []
+    for process in psutil.process_iter():
+        try:
+            value = process.environ().get(variable, "")
+            if value and os.getpgid(process.pid) == process.pid and process.status() != psutil.STATUS_ZOMBIE:
+                found.append((process.pid, float(process.create_time()), value))
+        except (OSError, psutil.Error):
+            continue  # another user's, or it ended meanwhile
+    return tuple(found)
+
+
 def process_alive(pid: int, create_time: float | None = None) -> bool:
     """Whether `pid` runs and is still the process that began at `create_time`. A zombie does not run."""
     import psutil

@@ -1,0 +1,96 @@
+"""The one interface that every engine meets.
+
+An engine turns a plan into a recipe (pure, what `--dry-run` prints), starts it, and answers
+what it is doing. `Handle` is all that is needed to find it again from another process, so it
+is what the state file holds. Engines that are processes of ours share `process.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from localrun.plan.values import Plan
+from localrun.recipe.values import Launch, Recipe
+
+
+@dataclass(frozen=True, slots=True)
+class Availability:
+    """Whether an engine can be used here: `path` says which one, `why` what is missing."""
+
+    usable: bool
+    path: str = ""
+    version: str = ""
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Handle:
+    """A started engine, as it can be found again. `pid` with `created` outlives pid reuse."""
+
+    engine: str
+    pid: int
+    created: float  # the process's start, seconds since the epoch as the system tells it
+    endpoint: str  # OpenAI base URL
+    api_key: str = ""
+    log: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What an engine says of itself at one moment. Counters are totals since its start."""
+
+    tokens_held: int  # in all slots' caches
+    tokens_capacity: int
+    busy: int  # requests being worked on
+    generating: tuple[tuple[int, int], ...]  # (task, tokens generated so far) of each busy slot
+    prompt_tokens: int = 0
+    prompt_seconds: float = 0.0
+    generated_tokens: int = 0
+    generated_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Allocation:
+    """What the engine really took, by device, read from its log. Bytes."""
+
+    device: str
+    weights: int = 0
+    kv: int = 0
+    compute: int = 0
+    output: int = 0
+    repack: int = field(default=0)
+
+
+class Engine(Protocol):
+    """The five questions; all but `recipe` may raise EngineError."""
+
+    name: str
+
+    def available(self) -> Availability:
+        """Whether this engine can be used on this machine. Quick, no network."""
+        ...
+
+    def recipe(self, plan: Plan, launch: Launch) -> Recipe:
+        """The process, or the calls, that serve `plan`. Raises EngineMissing."""
+        ...
+
+    def start(self, recipe: Recipe, name: str, log: str) -> Handle:
+        """Start and return at once; everything the engine prints goes to the file `log`."""
+        ...
+
+    def ready(self, handle: Handle) -> bool:
+        """True once requests are answered. Raises EngineError with the reason when it died."""
+        ...
+
+    def stop(self, handle: Handle, grace: float) -> None:
+        """End it and all it started: politely for `grace` seconds, then for sure."""
+        ...
+
+    def observe(self, handle: Handle) -> Observation | None:
+        """What it is doing now; None while it does not answer."""
+        ...
+
+    def allocation(self, handle: Handle) -> tuple[Allocation, ...]:
+        """What it took, by device; empty where it does not tell."""
+        ...
