@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from localrun.meter.values import Observation
 from localrun.plan.values import Plan
 from localrun.recipe.values import Launch, Recipe
 
@@ -34,20 +35,6 @@ class Handle:
     endpoint: str  # OpenAI base URL
     api_key: str = ""
     log: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Observation:
-    """What an engine says of itself at one moment. Counters are totals since its start."""
-
-    tokens_held: int  # in all slots' caches
-    tokens_capacity: int
-    busy: int  # requests being worked on
-    generating: tuple[tuple[int, int], ...]  # (task, tokens generated so far) of each busy slot
-    prompt_tokens: int = 0
-    prompt_seconds: float = 0.0
-    generated_tokens: int = 0
-    generated_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,8 @@ from contextlib import closing
 from typing import Any
 from urllib.parse import urlsplit
 
-from localrun.engine.base import Observation
 from localrun.errors import EngineError
+from localrun.meter.values import Observation
 
 #: No answer of an engine that we ask for is larger; more is not one.
 _MOST = 16 << 20

@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 
 from localrun.engine import allocation, client, process
-from localrun.engine.base import Allocation, Availability, Handle, Observation
+from localrun.engine.base import Allocation, Availability, Handle
+from localrun.meter.values import Observation
 from localrun.plan.values import Plan
 from localrun.recipe.argv import to_argv
 from localrun.recipe.values import Launch, Recipe

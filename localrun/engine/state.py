@@ -12,7 +12,7 @@ import errno
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -20,6 +20,7 @@ from typing import Literal
 from localrun import wire
 from localrun.engine.base import Allocation, Handle
 from localrun.errors import StateError
+from localrun.hardware.facts import Gpu
 
 SCHEMA = 1
 State = Literal["starting", "ready", "failed"]
@@ -40,7 +41,7 @@ class Record:
     kv_cells: int
     kv_bytes_per_token: int
     started: float  # seconds since the epoch
-    settings: tuple[str, ...] = ()  # the argv without the program
+    gpus: tuple[Gpu, ...] = ()  # those that the plan uses
     allocated: tuple[Allocation, ...] = ()  # what the engine said it took
 
 
@@ -106,8 +107,11 @@ def read_all(state: Path) -> tuple[tuple[Record, ...], tuple[Broken, ...]]:
 
 
 @contextlib.contextmanager
-def locked(state: Path, name: str) -> Iterator[None]:
-    """Hold `name` against other localrun processes: two `up` at once make one engine."""
+def locked(state: Path, name: str, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Hold `name` against other localrun processes: two `up` at once make one engine.
+
+    `waiting` is called once if another holds it.
+    """
     import fcntl
 
     path = folder(state) / f"{file_name(name)}.lock"
@@ -117,7 +121,11 @@ def locked(state: Path, name: str) -> Iterator[None]:
         raise StateError(f"cannot lock {path}: {failed.strerror}") from None
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                waiting()
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
         except OSError as failed:
             # A network home without locks: go on unlocked rather than not at all.
             if failed.errno not in (errno.ENOLCK, errno.ENOTSUP):

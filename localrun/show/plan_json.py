@@ -86,3 +86,23 @@ def plan_json(plan: Plan, command: tuple[str, ...], environment: dict[str, str])
         "command": list(command),
         "environment": environment,
     }
+
+
+def hardware_json(host: Host) -> dict[str, Any]:
+    """The document of `localrun hardware --json`: the plan's hardware and what planning leaves out."""
+    return {
+        "schema": "localrun.hardware/1",
+        **host_json(host),
+        "system": host.system,
+        "arch": host.arch,
+        "cpu": {
+            "name": host.cpu.name,
+            "cores": host.cpu.cores,
+            "threads": host.cpu.threads,
+            "threads_total": host.cpu.threads_total,
+            "features": list(host.cpu.features),
+        },
+        "ram_limited_by": host.ram.limited_by,
+        "swap_free": host.ram.swap_free,
+        "notes": list(host.notes),
+    }

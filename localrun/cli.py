@@ -1,0 +1,238 @@
+"""The command line: arguments in, verbs called, one line and an exit code out.
+
+Only click is imported here; everything else is imported by the command that needs it, so that
+`--help` costs little more than click itself.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from localrun import __version__
+from localrun.cli_options import CONTEXT, Alias, common, machine_options, plan_options, serve_options
+from localrun.errors import LocalrunError
+
+if TYPE_CHECKING:
+    from localrun.commands.base import App
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@click.group(cls=Alias, context_settings=CONTEXT)
+@click.version_option(__version__, "--version", message="localrun %(version)s")
+def cli() -> None:
+    """Run large open-weight models on the machine you have.
+
+    \b
+    localrun up                   serve the small built-in model
+    localrun plan deepseek-v3.2   what would run here, and why
+    localrun run smollm2 "Hi"     one answer
+    """
+
+
+def _app(**flags: Any) -> App:
+    from localrun.commands.base import App
+
+    return App.make(os.environ, **flags)
+
+
+@cli.command()
+@click.argument("name", required=False)
+@click.option("-d", "--detach", is_flag=True, help="Return once it answers; `localrun down` stops it.")
+@click.option("--dry-run", is_flag=True, help="Print the exact command and environment; start nothing.")
+@serve_options
+@plan_options
+@common
+def up(name: str | None, detach: bool, dry_run: bool, json_: bool, flags: dict[str, Any], **options: Any) -> None:
+    """Serve a model: detect, plan, fetch if needed, launch, wait, watch. No NAME: the small default."""
+    from localrun.commands import up as command
+
+    command.run(_app(**flags), name, options, detach=detach, dry_run=dry_run, as_json=json_)
+
+
+@cli.command()
+@click.argument("name", required=False)
+@click.option("--all", "everything", is_flag=True, help="Stop every model.")
+@common
+def down(name: str | None, everything: bool, json_: bool, flags: dict[str, Any]) -> None:
+    """Stop a running model. No NAME: the only one."""
+    from localrun.commands import running
+
+    running.down(_app(**flags), name, everything, as_json=json_)
+
+
+@cli.command()
+@common
+def ps(json_: bool, flags: dict[str, Any]) -> None:
+    """List what runs: planned and measured memory, speed, KV fill, endpoint."""
+    from localrun.commands import running
+
+    running.ps(_app(**flags), as_json=json_)
+
+
+@cli.command()
+@click.argument("name", required=False)
+@click.option("-f", "--follow", is_flag=True, help="Go on as the log grows.")
+@common
+def logs(name: str | None, follow: bool, json_: bool, flags: dict[str, Any]) -> None:
+    """Print a model's engine log, running or not."""
+    from localrun.commands import running
+
+    del json_
+    running.logs(_app(**flags), name, follow)
+
+
+@cli.command()
+@click.argument("name", required=False)
+@common
+def env(name: str | None, json_: bool, flags: dict[str, Any]) -> None:
+    """Print shell exports for OpenAI clients: eval "$(localrun env)"."""
+    from localrun.commands import running
+
+    running.env(_app(**flags), name, as_json=json_)
+
+
+@cli.command()
+@click.argument("name")
+@click.argument("prompt", required=False)
+@click.option("--system", default="", help="A system message.")
+@click.option("--temperature", type=float, default=None, help="Sampling temperature.")
+@click.option("--seed", type=int, default=None, help="Sampling seed.")
+@click.option("-n", "--max-tokens", type=click.IntRange(1), default=None, help="Most tokens to generate.")
+@click.option("--stats", is_flag=True, help="Print speeds on stderr after each answer.")
+@serve_options
+@plan_options
+@common
+def run(name: str, prompt: str | None, json_: bool, flags: dict[str, Any], **options: Any) -> None:
+    """Chat in the terminal, or answer PROMPT (or standard input) and exit. Starts NAME if needed."""
+    from localrun.commands import run as command
+
+    command.run(_app(**flags), name, prompt, options, as_json=json_)
+
+
+@cli.command()
+@click.argument("name", required=False)
+@click.option("--explain", is_flag=True, help="All reasons and fixes.")
+@click.option("--verify", is_flag=True, help="Hold the plan against the engine's own dry run.")
+@click.option("--svg", type=click.Path(dir_okay=False), default=None, help="Draw the memory picture to FILE.")
+@machine_options
+@serve_options
+@plan_options
+@common
+def plan(name: str | None, json_: bool, flags: dict[str, Any], **options: Any) -> None:
+    """Say what would run here and why, before any download. Launches nothing.
+
+    Exit code 0: it fits. 1: it does not.
+    """
+    from localrun.commands import plan as command
+
+    sys.exit(command.run(_app(**flags), name, options, as_json=json_))
+
+
+@cli.command()
+@click.argument("name", required=False)
+@common
+def show(name: str | None, json_: bool, flags: dict[str, Any]) -> None:
+    """Show what a model is: architecture, sizes, context, licence."""
+    from localrun.commands import models
+
+    models.show(_app(**flags), name, as_json=json_)
+
+
+@cli.command("list")
+@common
+def list_(json_: bool, flags: dict[str, Any]) -> None:
+    """List the models on this machine and the catalogue."""
+    from localrun.commands import models
+
+    models.list_models(_app(**flags), as_json=json_)
+
+
+@cli.command()
+@click.argument("name", required=False)
+@click.option("--quant", default=None, help="Which quantization.")
+@common
+def pull(name: str | None, quant: str | None, json_: bool, flags: dict[str, Any]) -> None:
+    """Fetch a model: resumable, verified. No NAME: the small default."""
+    from localrun.commands import models
+
+    models.pull(_app(**flags), name, quant, as_json=json_)
+
+
+@cli.command()
+@click.argument("name")
+@common
+def rm(name: str, json_: bool, flags: dict[str, Any]) -> None:
+    """Delete a model's files, after asking."""
+    from localrun.commands import models
+
+    models.remove(_app(**flags), name, as_json=json_)
+
+
+@cli.command()
+@machine_options
+@common
+def hardware(json_: bool, flags: dict[str, Any], **options: Any) -> None:
+    """Show what was detected, and where each figure comes from."""
+    from localrun.commands import hardware as command
+
+    command.run(_app(**flags), options, as_json=json_)
+
+
+def _interrupt(number: int, frame: object) -> None:
+    del number, frame
+    raise KeyboardInterrupt
+
+
+def main(argv: list[str] | None = None) -> None:
+    """The console script. Exit codes: 0, 1 failed, 2 usage, 130 interrupted."""
+    for name in ("SIGTERM", "SIGHUP"):
+        # An ended terminal or a polite kill stops the engine as Ctrl-C does.
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), _interrupt)
+    sys.exit(_run(sys.argv[1:] if argv is None else argv))
+
+
+def _run(argv: list[str]) -> int:
+    try:
+        cli.main(argv, prog_name="localrun", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as wrong:
+        wrong.show()
+        return 2
+    except click.ClickException as wrong:
+        wrong.show()
+        return wrong.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return 130
+    except BrokenPipeError:
+        # The reader went away (`| head`); what is left in the buffer must not raise again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except LocalrunError as failed:
+        if "-v" in argv or "--verbose" in argv:
+            import traceback
+
+            traceback.print_exc()
+        _complain(failed)
+        return failed.exit_code
+    except SystemExit as done:
+        return done.code if isinstance(done.code, int) else 1
+    return 0
+
+
+def _complain(failed: LocalrunError) -> None:
+    from localrun.show.text import printable
+
+    click.echo(f"localrun: {printable(' '.join(str(failed).split()))}", err=True)
+    if failed.hint:
+        click.echo(f"  {printable(failed.hint)}", err=True)
+
+
+if __name__ == "__main__":
+    main()

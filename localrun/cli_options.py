@@ -1,0 +1,155 @@
+"""Options that several commands share, in llama.cpp's spelling."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from localrun.errors import UsageError
+from localrun.units import parse_size
+
+F = TypeVar("F", bound=Callable[..., Any])
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
+_ALIASES = {"stop": "down", "ls": "list", "serve": "up"}
+
+
+class Alias(click.Group):
+    """A group whose commands answer to their aliases too, in the order they were added."""
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        return super().get_command(ctx, _ALIASES.get(cmd_name, cmd_name))
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        del ctx
+        return list(self.commands)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name, command, rest = super().resolve_command(ctx, args)
+        return (command.name if command else name), command, rest
+
+
+class Size(click.ParamType):
+    """Bytes: 24GiB, 24GB, 24G (= GiB), or plain."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        try:
+            return parse_size(value)
+        except UsageError as wrong:
+            self.fail(f"{wrong}; {wrong.hint}", param, ctx)
+
+
+class Context(click.ParamType):
+    """A context size in tokens, or `max`; 32k is 32768."""
+
+    name = "n|max"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
+        text = str(value).strip().lower()
+        if text == "max":
+            return text
+        number, unit = (text[:-1], 1024) if text.endswith("k") else (text, 1)
+        if number.isascii() and number.isdigit() and int(number) > 0:
+            return int(number) * unit
+        self.fail(f"{value!r} is neither a number of tokens nor max", param, ctx)
+
+
+def _apply(options: list[Callable[[Any], Any]], function: F) -> F:
+    decorated: Any = function
+    for option in reversed(options):
+        decorated = option(decorated)
+    return decorated  # type: ignore[no-any-return]
+
+
+def common(function: F) -> F:
+    """What every command takes; the values arrive as `json_` and one dict `flags`."""
+
+    @functools.wraps(function)
+    def wrapped(
+        *args: Any, json_: bool, yes: bool, offline: bool, no_color: bool, verbose: bool, **kwargs: Any
+    ) -> Any:
+        flags = {"yes": yes, "offline": offline, "no_color": no_color, "verbose": verbose}
+        return function(*args, json_=json_, flags=flags, **kwargs)
+
+    return _apply(
+        [
+            click.option("--json", "json_", is_flag=True, help="Print JSON."),
+            click.option("-y", "--yes", is_flag=True, help="Answer yes to questions."),
+            click.option("--offline", is_flag=True, help="Use no network."),
+            click.option("--no-color", is_flag=True, help="No colours (NO_COLOR does the same)."),
+            click.option("-v", "--verbose", is_flag=True, help="Say more; show a failure's traceback."),
+        ],
+        wrapped,  # type: ignore[arg-type]
+    )
+
+
+def plan_options(function: F) -> F:
+    """Settings of the plan: one that the user sets is kept, the rest is planned around it."""
+    number = click.IntRange(1)
+    return _apply(
+        [
+            click.option("--quant", default=None, help="A quantization, or auto."),
+            click.option(
+                "--for",
+                "goal",
+                type=click.Choice(["balanced", "speed", "context", "quality"]),
+                default=None,
+                help="What to maximise within memory.",
+            ),
+            click.option("-c", "--ctx-size", type=Context(), default=None, help="Context in tokens, or max."),
+            click.option("-ngl", "--n-gpu-layers", type=click.IntRange(-1), default=None, help="Layers on GPUs."),
+            click.option(
+                "-ncmoe", "--n-cpu-moe", type=click.IntRange(0), default=None, help="Layers with experts in RAM."
+            ),
+            click.option("-ot", "--override-tensor", multiple=True, help="regex=BUFFER, repeatable."),
+            click.option("-ctk", "--cache-type-k", default=None, help="KV cache type of K."),
+            click.option("-ctv", "--cache-type-v", default=None, help="KV cache type of V."),
+            click.option("-fa", "--flash-attn", type=click.Choice(["on", "off", "auto"]), default=None),
+            click.option("-np", "--parallel", type=number, default=None, help="Requests served at once."),
+            click.option("-b", "--batch-size", type=number, default=None, help="Logical batch."),
+            click.option("-ub", "--ubatch-size", type=number, default=None, help="Physical batch."),
+            click.option("-ts", "--tensor-split", default=None, help="Shares of the GPUs: 3,1."),
+            click.option("-t", "--threads", type=number, default=None, help="CPU threads."),
+        ],
+        function,
+    )
+
+
+def serve_options(function: F) -> F:
+    return _apply(
+        [
+            click.option(
+                "--engine",
+                type=click.Choice(["auto", "llama-server", "embedded"]),
+                default=None,
+                help="auto: llama-server if there is one, else the embedded engine.",
+            ),
+            click.option("--host", default=None, help="Address to listen on; not loopback: needs a key."),
+            click.option("--port", type=click.IntRange(1, 65535), default=None, help="Default 8080, or the next free."),
+            click.option("--api-key", default=None, help="Ask clients for this key."),
+            click.option("--rpc", default="", help="llama.cpp RPC servers: host:port,host:port."),
+            click.option("--force", is_flag=True, help="Launch even what does not fit."),
+        ],
+        function,
+    )
+
+
+def machine_options(function: F) -> F:
+    """A machine that is not here."""
+    return _apply(
+        [
+            click.option("--hardware", default=None, help="A profile: rtx-4090, 2x rtx-3090, m3-max-36gb, cpu ..."),
+            click.option("--vram", type=Size(), default=None, help="VRAM in all: 24GiB."),
+            click.option("--ram", type=Size(), default=None, help="RAM: 64GiB."),
+            click.option("--disk-free", type=Size(), default=None, help="Free disk."),
+        ],
+        function,
+    )

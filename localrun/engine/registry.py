@@ -1,0 +1,39 @@
+"""Which engines there are, and which one serves when nobody named one."""
+
+from __future__ import annotations
+
+from localrun.config import Config
+from localrun.engine.base import Engine
+from localrun.engine.embedded import Embedded
+from localrun.engine.llama_server import LlamaServer
+from localrun.errors import EngineMissing, UsageError
+
+#: In the order of preference: a build made for this machine before a portable wheel.
+_AUTO = ("llama-server", "embedded")
+
+
+def engines(config: Config) -> dict[str, Engine]:
+    """Every engine by name; adding one is adding it here."""
+    found: tuple[Engine, ...] = (LlamaServer(config.llama_server), Embedded())
+    return {engine.name: engine for engine in found}
+
+
+def choose(config: Config, name: str = "") -> Engine:
+    """The engine called `name`, or the first usable one for "auto". Raises EngineMissing."""
+    here = engines(config)
+    wanted = name or config.engine
+    if wanted != "auto":
+        engine = here.get(wanted)
+        if engine is None:
+            raise UsageError(f"no engine {wanted!r} in this version", f"there are: auto, {', '.join(here)}")
+        found = engine.available()
+        if not found.usable:
+            raise EngineMissing(f"engine {wanted}: {found.why}", "use --engine auto")
+        return engine
+    why = []
+    for candidate in _AUTO:
+        found = here[candidate].available()
+        if found.usable:
+            return here[candidate]
+        why.append(f"{candidate}: {found.why}")
+    raise EngineMissing("no engine here; " + "; ".join(why), "pip install xllamacpp")

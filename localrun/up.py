@@ -1,0 +1,225 @@
+"""The main job: the only file that knows the order of the stages.
+
+    hardware + model -> plan -> recipe -> run -> meter
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from localrun import running
+from localrun.engine import process, registry, state
+from localrun.engine.base import Engine, Handle
+from localrun.errors import DoesNotFit, EngineError, PortInUse, UsageError
+from localrun.meter.watch import Watcher
+from localrun.plan.values import Plan
+from localrun.recipe.values import Launch, Recipe
+from localrun.running import Session
+
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+#: How many ports above the default are tried.
+_PORTS = 100
+Told = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """How the user wants it served; None = the config's value."""
+
+    engine: str = ""
+    host: str | None = None
+    port: int | None = None
+    api_key: str | None = None
+    rpc: str = ""
+    force: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Everything decided, nothing started."""
+
+    name: str
+    plan: Plan
+    engine: Engine
+    launch: Launch
+    path: Path  # the file that will be served
+
+
+def launch_for(session: Session, name: str, path: Path, serving: Serving) -> Launch:
+    """Where it is served. Raises UsageError for an open address without a key."""
+    config = session.config
+    host = serving.host or config.host
+    key = config.api_key if serving.api_key is None else serving.api_key
+    if host not in _LOOPBACK and not key:
+        raise UsageError(
+            f"{host} can be reached by others: an API key is needed", "add --api-key, or stay on 127.0.0.1"
+        )
+    port = serving.port or config.port
+    return Launch(str(path), name, host, port, key, config.cors_origins, rpc=serving.rpc)
+
+
+def recipe_for(prepared: Prepared) -> Recipe:
+    return prepared.engine.recipe(prepared.plan, prepared.launch)
+
+
+def check_verdict(plan: Plan, force: bool) -> None:
+    """Refuse what cannot run, unless forced. Paging from disk is slow but honest: it runs."""
+    if plan.verdict == "too-big" and not force:
+        best = plan.alternatives[0].change if plan.alternatives else ""
+        why = plan.reasons[0] if plan.reasons else "does not fit"
+        hint = f"what would work: {best}; localrun plan {plan.model.name} says more" if best else ""
+        raise DoesNotFit(f"{plan.model.name} does not fit: {why}", hint or "--force launches it all the same")
+
+
+def free_port(host: str, port: int, named: bool) -> int:
+    """`port`, or the next free one unless the user named it. Raises PortInUse."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    for candidate in range(port, port + 1 if named else min(port + _PORTS, 65536)):
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            # As the engine does: a connection in TIME_WAIT does not hold a port.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, candidate))
+                return candidate
+            except PermissionError:
+                raise PortInUse(f"port {candidate} may not be used by this user", "choose one above 1023") from None
+            except OSError as failed:
+                if isinstance(failed, socket.gaierror) or failed.errno == errno.EADDRNOTAVAIL:
+                    raise UsageError(f"{host} is not an address of this machine") from None
+    if named:
+        raise PortInUse(f"port {port} is in use", "choose another with --port, or leave it out")
+    raise PortInUse(f"ports {port} to {port + _PORTS - 1} are all in use", "choose one with --port")
+
+
+def start(
+    session: Session, prepared: Prepared, named_port: bool, told: Told, sleep: Callable[[float], None] = time.sleep
+) -> tuple[state.Record, bool]:
+    """Start and wait until requests are answered: (record, whether this call started it).
+
+    Whatever goes wrong on the way, Ctrl-C included, no process and no record is left behind.
+    """
+    name, folder = prepared.name, session.paths.state
+    with state.locked(folder, name, waiting=lambda: told(f"another localrun is starting {name}; waiting")):
+        already = _already(session, name)
+        if already:
+            return already, False
+        port = free_port(prepared.launch.host, prepared.launch.port, named_port)
+        prepared = replace(prepared, launch=replace(prepared.launch, port=port))
+        recipe = recipe_for(prepared)
+        log = _log_path(session, name)
+        record = _record(prepared, Handle(prepared.engine.name, 0, 0.0, recipe.endpoint, log=str(log)))
+        state.write(folder, record)
+        try:
+            handle = prepared.engine.start(recipe, running.instance(session, name), str(log))
+            record = replace(record, handle=handle)
+            state.write(folder, record)
+            _wait(prepared.engine, handle, session.config.ready_timeout, sleep)
+            record = replace(record, state="ready", allocated=prepared.engine.allocation(handle))
+            state.write(folder, record)
+        except BaseException:
+            _undo(session, prepared.engine, record)
+            raise
+    return record, True
+
+
+def _already(session: Session, name: str) -> state.Record | None:
+    """The record of `name` if it runs; what a crash left of it is cleared away."""
+    for record in running.records(session)[0]:
+        if record.name == name:
+            if record.state == "ready" and running.is_alive(record):
+                return record
+            if record.handle.pid > 0:
+                running.engine_of(session, record).stop(record.handle, running.GRACE)
+    for lost, handle in running.lost(session):
+        if lost == name:
+            process.stop(handle, running.GRACE)
+    state.remove(session.paths.state, name)
+    return None
+
+
+def _undo(session: Session, engine: Engine, record: state.Record) -> None:
+    if record.handle.pid > 0:
+        engine.stop(record.handle, running.GRACE)
+    else:
+        # Interrupted between the spawn and its record.
+        for lost, handle in running.lost(session):
+            if lost == record.name:
+                process.stop(handle, running.GRACE)
+    state.remove(session.paths.state, record.name)
+
+
+def _wait(engine: Engine, handle: Handle, patience: float, sleep: Callable[[float], None]) -> None:
+    """Until the engine answers. A log that still grows counts as progress: big models load long."""
+    size, deadline = -1, time.monotonic() + patience
+    while not engine.ready(handle):
+        now_size = _size(handle.log)
+        if now_size != size:
+            size, deadline = now_size, time.monotonic() + patience
+        if time.monotonic() > deadline:
+            raise EngineError(
+                f"the engine said nothing for {patience:g} s and does not answer",
+                f"its log: {handle.log}; more patience: LOCALRUN_READY_TIMEOUT",
+            )
+        sleep(0.01)
+
+
+def _size(path: str) -> int:
+    try:
+        return Path(path).stat().st_size
+    except OSError:
+        return 0
+
+
+def _log_path(session: Session, name: str) -> Path:
+    logs = session.paths.state / "logs"
+    logs.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return logs / f"{state.file_name(name)}.log"
+
+
+def _record(prepared: Prepared, handle: Handle) -> state.Record:
+    plan = prepared.plan
+    return state.Record(
+        schema=state.SCHEMA,
+        name=prepared.name,
+        state="starting",
+        handle=handle,
+        model=str(prepared.path),
+        ctx_size=plan.settings.ctx_size,
+        planned={d.device: d.total for d in plan.memory},
+        kv_bytes=plan.kv.bytes,
+        kv_cells=plan.kv.cells,
+        kv_bytes_per_token=plan.kv.bytes_per_token,
+        started=time.time(),
+        gpus=plan.host.gpus,
+    )
+
+
+def watch(
+    session: Session, record: state.Record, interval: float, sleep: Callable[[float], None] = time.sleep
+) -> Iterator[running.Status]:
+    """What it does, every `interval` seconds, until it is stopped elsewhere. EngineError if it dies."""
+    watcher = Watcher(record.kv_bytes_per_token, record.kv_bytes)
+    engine = running.engine_of(session, record)
+    path = state.folder(session.paths.state) / f"{state.file_name(record.name)}.json"
+    while True:
+        now = running.status(session, record, watcher)
+        if not now.alive:
+            if not path.exists():
+                return  # `localrun down` in another terminal
+            engine.ready(record.handle)  # raises with the reason
+        yield now
+        sleep(interval)
+
+
+def shell_exports(record: state.Record) -> tuple[tuple[str, str], ...]:
+    """The variables that make an OpenAI client use this model."""
+    return (
+        ("OPENAI_BASE_URL", record.handle.endpoint),
+        ("OPENAI_API_KEY", record.handle.api_key or "localrun"),
+        ("OPENAI_MODEL", record.name),
+    )
