@@ -1,0 +1,53 @@
+"""Hugging Face: what a repository holds and how to ask for it, over its plain HTTP API."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import quote
+
+from localrun.errors import FetchError
+from localrun.model.transfer import Refused
+
+_ENDPOINT = "https://huggingface.co"
+
+
+def endpoint(env: Mapping[str, str]) -> str:
+    """The hub's address: HF_ENDPOINT or huggingface.co. Raises FetchError for another scheme."""
+    found = env.get("HF_ENDPOINT", "").rstrip("/") or _ENDPOINT
+    if not found.startswith(("http://", "https://")):
+        raise FetchError(f"HF_ENDPOINT is not an http(s) address: {found!r}")
+    return found
+
+
+def file_url(env: Mapping[str, str], repo: str, revision: str, path: str) -> str:
+    return f"{endpoint(env)}/{repo}/resolve/{quote(revision, safe='')}/{quote(path)}"
+
+
+def key_headers(env: Mapping[str, str]) -> dict[str, str]:
+    """The user's key, from HF_TOKEN or the file that `hf auth login` writes."""
+    token = env.get("HF_TOKEN", "").strip() or _token_file(env)
+    return {"Authorization": f"Bearer {token}"} if token else {}
+
+
+def _token_file(env: Mapping[str, str]) -> str:
+    home = env.get("HF_HOME") or f"{env.get('XDG_CACHE_HOME') or env.get('HOME', '') + '/.cache'}/huggingface"
+    try:
+        return Path(env.get("HF_TOKEN_PATH") or f"{home}/token").read_text(encoding="utf-8").strip()
+    except (OSError, ValueError):
+        return ""
+
+
+def explained(refused: Refused, repo: str, env: Mapping[str, str]) -> FetchError:
+    """The hub's answer in words that say what to do."""
+    code = refused.headers.get("x-error-code", "")
+    page = f"{endpoint(env)}/{repo}"
+    if code == "GatedRepo" or (refused.status == 403 and not code):
+        hint = f"accept the terms at {page}, then set HF_TOKEN to a key that may read it"
+        return FetchError(f"{repo} is gated: its publisher asks for an agreement first", hint)
+    if refused.status == 401 or code == "RepoNotFound":
+        hint = f"check the name at {page}; for a private repository set HF_TOKEN"
+        return FetchError(f"no repository {repo} that is open to you", hint)
+    if code in ("EntryNotFound", "RevisionNotFound") or refused.status == 404:
+        return FetchError(f"{repo}: no such file or revision", f"see what is there: {page}/tree/main")
+    return refused
