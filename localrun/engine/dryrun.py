@@ -55,9 +55,7 @@ def dry_runs(
     request = json.dumps({"path": path, "cases": [asdict(s) for s in cases], "backends": list(backends)})
     argv = [sys.executable, "-m", "localrun.engine.dryrun"]
     try:
-        done = subprocess.run(
-            argv, input=request.encode(), capture_output=True, timeout=timeout, check=False
-        )
+        done = subprocess.run(argv, input=request.encode(), capture_output=True, timeout=timeout, check=False)
     except subprocess.TimeoutExpired:
         raise EngineError(f"the engine's dry run took longer than {timeout:.0f} s") from None
     except OSError as error:
@@ -72,7 +70,7 @@ def dry_runs(
 
 def _answer(stdout: bytes) -> dict[str, Any] | None:
     try:
-        answer = json.loads(stdout.rpartition(b"\n{")[2].join([b"{", b""]) if b"\n{" in stdout else stdout)
+        answer = json.loads(stdout.rpartition(b"\n")[2])  # the engine may print before it
     except ValueError:
         return None
     return answer if isinstance(answer, dict) else None
@@ -87,7 +85,7 @@ def _last_line(stderr: bytes) -> str:
 
 
 class _ModelParams(c.Structure):
-    _fields_ = [  # noqa: RUF012
+    _fields_ = [
         ("devices", c.c_void_p), ("overrides", c.c_void_p),
         ("n_gpu_layers", c.c_int32), ("split_mode", c.c_int32), ("load_mode", c.c_int32),
         ("lazy_mode", c.c_int32), ("main_gpu", c.c_int32), ("tensor_split", c.c_void_p),
@@ -98,7 +96,7 @@ class _ModelParams(c.Structure):
 
 
 class _ContextParams(c.Structure):
-    _fields_ = [  # noqa: RUF012
+    _fields_ = [
         ("n_ctx", c.c_uint32), ("n_batch", c.c_uint32), ("n_ubatch", c.c_uint32),
         ("n_seq_max", c.c_uint32), ("n_rs_seq", c.c_uint32), ("n_outputs_max", c.c_uint32),
         ("n_outputs_max_per_seq", c.c_uint32), ("n_threads", c.c_int32), ("n_threads_batch", c.c_int32),
@@ -115,13 +113,13 @@ class _ContextParams(c.Structure):
 
 
 class _Override(c.Structure):
-    _fields_ = [("pattern", c.c_char_p), ("buft", c.c_void_p)]  # noqa: RUF012
+    _fields_ = [("pattern", c.c_char_p), ("buft", c.c_void_p)]
 
 
 class _Map(c.Structure):
     """A std::map returned by value: 48 bytes in libstdc++, 24 in libc++; both are read in `_rows`."""
 
-    _fields_ = [("words", c.c_uint64 * 6)]  # noqa: RUF012
+    _fields_ = [("words", c.c_uint64 * 6)]
 
 
 class _Engine:
@@ -178,7 +176,7 @@ class _Engine:
         return int(model)
 
     def _overrides(self, case: dict[str, Any]) -> Any:
-        pairs = [tuple(text.rpartition("=")[::2]) for text in case["override_tensor"]]
+        pairs = [tuple(text.partition("=")[::2]) for text in case["override_tensor"]]
         pairs += [(_EXPERTS.format(il), "CPU") for il in range(case["n_cpu_moe"])]
         if not pairs:
             return None
@@ -217,7 +215,7 @@ class _Engine:
 
 
 def _rows(tree: _Map) -> Iterator[tuple[int, int, int, int]]:
-    """The entries of a std::map: a node is (colour or left, ...), its value stands at byte 32 in both ABIs."""
+    """The entries of a std::map: a node holds its value at byte 32 in both ABIs."""
     apple = sys.platform == "darwin"
     root, left, right = (tree.words[1], 0, 8) if apple else (tree.words[2], 16, 24)
     waiting = [root]
@@ -226,7 +224,7 @@ def _rows(tree: _Map) -> Iterator[tuple[int, int, int, int]]:
         if not node:
             continue
         waiting += [c.c_uint64.from_address(node + left).value, c.c_uint64.from_address(node + right).value]
-        yield tuple((c.c_uint64 * 4).from_address(node + 32))  # type: ignore[misc]
+        yield tuple((c.c_uint64 * 4).from_address(node + 32))
 
 
 def _library() -> str:
