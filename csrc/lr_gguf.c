@@ -1,4 +1,5 @@
 #include "lr_gguf.h"
+#include "lr_name_private.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -6,12 +7,6 @@
 
 /* The fewest bytes that each can take: a pair is an empty key's length, a type and one byte. */
 enum { KV_LEAST = 13, TENSOR_LEAST = 24, STRING_LEAST = 8, ARRAY_LEAST = 12 };
-
-static const uint8_t TYPE_BYTES[LR_GGUF_TYPES] = {1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8};
-static const char *const TYPE_NAMES[LR_GGUF_TYPES] = {
-    "uint8", "int8", "uint16", "int16", "uint32", "int32", "float32",
-    "bool", "string", "array", "uint64", "int64", "float64",
-};
 
 /* Where the walk is. `after` is what must follow at least whatever is being read now. */
 typedef struct {
@@ -75,58 +70,6 @@ static lr_status take_string(cursor *c, uint64_t most, lr_gguf_fault longer, uin
     return LR_OK;
 }
 
-static bool utf8_valid(const uint8_t *p, uint64_t n) {
-    for (uint64_t i = 0; i < n;) {
-        uint8_t lead = p[i];
-        if (lead < 0x80) {
-            i++;
-            continue;
-        }
-        uint64_t tail = lead >= 0xF0 ? 3 : lead >= 0xE0 ? 2 : 1;
-        if (lead < 0xC2 || lead > 0xF4 || tail > n - i - 1) return false;
-        uint8_t low = lead == 0xE0 ? 0xA0 : lead == 0xF0 ? 0x90 : 0x80;
-        uint8_t high = lead == 0xED ? 0x9F : lead == 0xF4 ? 0x8F : 0xBF;
-        if (p[i + 1] < low || p[i + 1] > high) return false; /* overlong, surrogate, above U+10FFFF */
-        for (uint64_t k = 2; k <= tail; k++)
-            if ((p[i + k] & 0xC0) != 0x80) return false;
-        i += tail + 1;
-    }
-    return true;
-}
-
-static uint64_t rotate(uint64_t x, int bits) {
-    return x << bits | x >> (64 - bits);
-}
-
-static void sip_round(uint64_t v[4]) {
-    v[0] += v[1]; v[1] = rotate(v[1], 13); v[1] ^= v[0]; v[0] = rotate(v[0], 32);
-    v[2] += v[3]; v[3] = rotate(v[3], 16); v[3] ^= v[2];
-    v[0] += v[3]; v[3] = rotate(v[3], 21); v[3] ^= v[0];
-    v[2] += v[1]; v[1] = rotate(v[1], 17); v[1] ^= v[2]; v[2] = rotate(v[2], 32);
-}
-
-/* SipHash-1-3: a file that was made to collide would turn the search for duplicates quadratic. */
-static uint64_t hash(uint64_t seed, const uint8_t *p, uint64_t n) {
-    uint64_t other = seed ^ 0x9E3779B97F4A7C15u;
-    uint64_t v[4] = {seed ^ 0x736F6D6570736575u, other ^ 0x646F72616E646F6Du, seed ^ 0x6C7967656E657261u,
-                     other ^ 0x7465646279746573u};
-    uint64_t last = n << 56;
-    uint64_t whole = n & ~(uint64_t)7;
-    for (uint64_t i = 0; i < whole; i += 8) {
-        uint64_t word = read64(p + i);
-        v[3] ^= word;
-        sip_round(v);
-        v[0] ^= word;
-    }
-    for (uint64_t i = whole; i < n; i++) last |= (uint64_t)p[i] << 8 * (i & 7);
-    v[3] ^= last;
-    sip_round(v);
-    v[0] ^= last;
-    v[2] ^= 0xFF;
-    for (int i = 0; i < 3; i++) sip_round(v);
-    return v[0] ^ v[1] ^ v[2] ^ v[3];
-}
-
 /* The span of the i-th name, of a pair or of a tensor. */
 static const uint8_t *name_of(const lr_gguf *g, bool tensors, uint64_t i, uint64_t *bytes) {
     *bytes = tensors ? g->tensors[i].name_bytes : g->kvs[i].key_bytes;
@@ -139,7 +82,7 @@ static lr_status remember(cursor *c, bool tensors, uint64_t i, uint64_t at) {
     uint64_t bytes, other_bytes;
     const uint8_t *name = name_of(g, tensors, i, &bytes);
     uint64_t mask = g->n_slots - 1;
-    for (uint64_t slot = hash(g->seed, name, bytes) & mask;; slot = (slot + 1) & mask) {
+    for (uint64_t slot = lr_name_hash(g->seed, name, bytes) & mask;; slot = (slot + 1) & mask) {
         if (g->slots[slot] == 0) {
             g->slots[slot] = (uint32_t)(i + 1);
             return LR_OK;
@@ -173,7 +116,7 @@ static lr_status walk_strings(cursor *c, uint64_t count) {
 /* The elements of an array that is neither of arrays nor of an unknown type. */
 static lr_status walk_flat(cursor *c, uint32_t element, uint64_t count) {
     if (element == LR_GGUF_STRING) return walk_strings(c, count);
-    uint64_t bytes = count * TYPE_BYTES[element];
+    uint64_t bytes = count * lr_gguf_type_bytes(element);
     lr_status status = want(c, bytes);
     if (status == LR_OK) c->at += bytes;
     return status;
@@ -225,8 +168,12 @@ static lr_status take_value(cursor *c, lr_gguf_kv *kv) {
     if (kv->type >= LR_GGUF_TYPES) return fault(c, start, LR_GGUF_VALUE_TYPE, kv->type);
     kv->element = kv->type;
     kv->count = 1;
-    if (kv->type == LR_GGUF_STRING)
-        return take_string(c, LR_GGUF_CLAIM_MAX, LR_GGUF_STRING_LONG, &kv->at, &kv->bytes);
+    if (kv->type == LR_GGUF_STRING) {
+        status = take_string(c, LR_GGUF_CLAIM_MAX, LR_GGUF_STRING_LONG, &kv->at, &kv->bytes);
+        if (status == LR_OK && !lr_name_utf8(c->g->data + kv->at, kv->bytes))
+            return fault(c, kv->at, LR_GGUF_STRING_UTF8, 0);
+        return status;
+    }
     if (kv->type == LR_GGUF_ARRAY) {
         status = take_array_head(c, &kv->element, &kv->count);
         if (status != LR_OK) return status;
@@ -256,7 +203,7 @@ static lr_status take_kv(cursor *c, uint64_t i) {
     if (status != LR_OK) return status;
     kv.key_bytes = (uint32_t)bytes;
     if (bytes == 0) return fault(c, start, LR_GGUF_KEY_EMPTY, 0);
-    if (!utf8_valid(c->g->data + kv.key_at, bytes)) return fault(c, kv.key_at, LR_GGUF_KEY_UTF8, 0);
+    if (!lr_name_utf8(c->g->data + kv.key_at, bytes)) return fault(c, kv.key_at, LR_GGUF_KEY_UTF8, 0);
     c->g->kvs[i] = kv;
     status = remember(c, false, i, kv.key_at);
     if (status == LR_OK) status = take_value(c, &kv);
@@ -314,7 +261,7 @@ static lr_status take_tensor(cursor *c, uint64_t i) {
     lr_status status = take_string(c, LR_GGUF_NAME_MAX, LR_GGUF_NAME_LONG, &t.name_at, &bytes);
     if (status != LR_OK) return status;
     t.name_bytes = (uint32_t)bytes;
-    if (!utf8_valid(c->g->data + t.name_at, bytes)) return fault(c, t.name_at, LR_GGUF_NAME_UTF8, 0);
+    if (!lr_name_utf8(c->g->data + t.name_at, bytes)) return fault(c, t.name_at, LR_GGUF_NAME_UTF8, 0);
     c->g->tensors[i] = t;
     status = remember(c, true, i, t.name_at);
     if (status == LR_OK) status = take_dims(c, &t, &elements);
@@ -377,6 +324,7 @@ static lr_status close_walk(cursor *c) {
 
 lr_status lr_gguf_walk(lr_gguf *g) {
     if (g == NULL || (g->data == NULL && g->size > 0)) return LR_E_ARGUMENT;
+    if (g->file_size != 0 && g->file_size < g->size) return LR_E_ARGUMENT;
     cursor c = {g, 0, 0};
     g->n_kv = g->n_tensors = g->n_slots = g->need = g->data_offset = g->data_bytes = 0;
     g->at = g->detail = g->index = g->fault = g->version = 0;
@@ -398,47 +346,6 @@ lr_status lr_gguf_walk(lr_gguf *g) {
         status = take_tensor(&c, i);
     }
     return status == LR_OK ? close_walk(&c) : status;
-}
-
-const char *lr_gguf_fault_text(uint32_t what) {
-    static const char *const texts[LR_GGUF_FAULTS] = {
-        [LR_GGUF_FINE] = "nothing is wrong",
-        [LR_GGUF_MAGIC] = "not a GGUF file",
-        [LR_GGUF_BIG_ENDIAN] = "a big-endian GGUF file",
-        [LR_GGUF_VERSION_1] = "GGUF version 1, which llama.cpp no longer reads",
-        [LR_GGUF_VERSION] = "an unknown GGUF version",
-        [LR_GGUF_TRUNCATED] = "the file ends inside its header",
-        [LR_GGUF_TOO_LONG] = "more than a header can hold",
-        [LR_GGUF_STRING_LONG] = "an impossible string length",
-        [LR_GGUF_ARRAY_LONG] = "an impossible array length",
-        [LR_GGUF_ARRAY_DEEP] = "arrays nested too deep",
-        [LR_GGUF_VALUE_TYPE] = "an unknown value type",
-        [LR_GGUF_KEY_EMPTY] = "an empty key",
-        [LR_GGUF_KEY_LONG] = "a key that is too long",
-        [LR_GGUF_KEY_UTF8] = "a key that is not UTF-8",
-        [LR_GGUF_KEY_TWICE] = "a key that stands there twice",
-        [LR_GGUF_ALIGNMENT] = "general.alignment is not a 32-bit power of two",
-        [LR_GGUF_NAME_LONG] = "a tensor name that is too long",
-        [LR_GGUF_NAME_UTF8] = "a tensor name that is not UTF-8",
-        [LR_GGUF_NAME_TWICE] = "a tensor name that stands there twice",
-        [LR_GGUF_DIMENSIONS] = "a tensor of too many dimensions",
-        [LR_GGUF_SHAPE] = "a tensor too large for its size to be a number",
-        [LR_GGUF_TENSOR_TYPE] = "a tensor type that is not known",
-        [LR_GGUF_ROW] = "a row that is no whole number of blocks",
-        [LR_GGUF_UNALIGNED] = "a tensor offset that is not aligned",
-        [LR_GGUF_OVERLAP] = "a tensor that begins inside the one before",
-        [LR_GGUF_GAP] = "a tensor that begins behind the end of the one before",
-        [LR_GGUF_OUTSIDE] = "a tensor that ends behind the end of the file",
-    };
-    return what < LR_GGUF_FAULTS ? texts[what] : "an unknown fault";
-}
-
-uint32_t lr_gguf_type_bytes(uint32_t type) {
-    return type < LR_GGUF_TYPES ? TYPE_BYTES[type] : 0;
-}
-
-const char *lr_gguf_type_name(uint32_t type) {
-    return type < LR_GGUF_TYPES ? TYPE_NAMES[type] : NULL;
 }
 
 lr_status lr_gguf_strings(const uint8_t *data, uint64_t size, uint64_t at, uint64_t count, uint64_t *starts,

@@ -44,6 +44,7 @@ typedef enum lr_gguf_fault {
     LR_GGUF_KEY_LONG,     /* detail: its length */
     LR_GGUF_KEY_UTF8,
     LR_GGUF_KEY_TWICE,    /* detail: index of the first */
+    LR_GGUF_STRING_UTF8,  /* a string value; strings in arrays are not looked at */
     LR_GGUF_ALIGNMENT,    /* general.alignment is not a 32-bit power of two; detail: its value */
     LR_GGUF_NAME_LONG,    /* detail: its length */
     LR_GGUF_NAME_UTF8,
@@ -86,7 +87,7 @@ typedef struct lr_gguf {
     /* in */
     const uint8_t *data;
     uint64_t size;           /* bytes at data: the file from its start, whole or in part */
-    uint64_t file_size;      /* of the whole file; 0: unknown, then nothing is called truncated or outside */
+    uint64_t file_size;      /* of the whole file, >= size; 0: unknown, then nothing is truncated or outside */
     uint64_t seed;           /* for the table of names: random where the file is not trusted */
     lr_gguf_kv *kvs;         /* room for kv_room */
     uint64_t kv_room;
@@ -111,8 +112,9 @@ typedef struct lr_gguf {
 
 /* Reads the fixed first 24 bytes, then all pairs and tensor infos.
  * LR_OK: g holds the whole header. LR_MORE: come back with g->need bytes or more. LR_FULL: come back with room for
- * n_kv pairs, n_tensors tensors and n_slots slots, in all less than 10 times `size` bytes. LR_E_FORMAT: fault, at, detail, index.
- * LR_E_ARGUMENT: a null where there is room or size. Linear in `size`. */
+ * n_kv pairs, n_tensors tensors and n_slots slots, in all less than 10 times `size` bytes, before anything but the
+ * counts was read. LR_E_FORMAT: fault, at, detail, index. LR_E_ARGUMENT: a null where there is room or size, or a
+ * file smaller than its part. Linear in `size`. */
 lr_status lr_gguf_walk(lr_gguf *g);
 
 /* A few words for a fault, never null; static storage. */

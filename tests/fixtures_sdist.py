@@ -1,10 +1,10 @@
-"""Single files out of the llama-cpp-python sdist, for tests and benches: vocabularies and llama.cpp's sources.
+"""Single files out of the llama-cpp-python sdist, for tests and benches: vocabularies, llama.cpp's sources.
 
     from tests.fixtures_sdist import sdist_file
     path = sdist_file("vendor/llama.cpp/models/ggml-vocab-llama-bpe.gguf")
 
-The archive (77 MB) comes through pip once, is checked against a pinned sha256 and stays in the user's cache; a file
-is extracted when it is first asked for. Any number of processes may ask at once.
+The archive (77 MB) comes through pip once, is checked against a pinned sha256 and stays in the user's cache;
+a file is extracted when it is first asked for. Any number of processes may ask at once.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ VERSION = "0.3.36"
 SHA256 = "832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e"
 ARCHIVE = f"llama_cpp_python-{VERSION}.tar.gz"
 
-# `pip download` asks a source archive's build backend for its metadata, and this one's would install cmake and
-# more. Without build isolation pip takes whatever backend stands on the path: this one answers from PKG-INFO.
+# `pip download` asks a source archive's build backend for its metadata, and this one's would install cmake
+# and more. Without build isolation pip takes whatever backend stands on the path: this one answers from
+# PKG-INFO.
 BACKEND = """
 import pathlib, shutil
 
@@ -76,7 +77,7 @@ def download(folder: Path) -> Path:
 
 
 def sdist_files(*relative_paths: str) -> tuple[Path, ...]:
-    """Where these files of the archive now lie, in the order asked; one pass over it for all that are missing."""
+    """Where these files of the archive now lie, in the order asked; one pass for all that are missing."""
     folder = cache_folder()
     paths = {name: folder / "files" / name for name in relative_paths}
     with locked(folder):
