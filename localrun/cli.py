@@ -9,8 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -20,8 +19,6 @@ from localrun.errors import LocalrunError
 
 if TYPE_CHECKING:
     from localrun.commands.base import App
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 
 @click.group(cls=Alias, context_settings=CONTEXT)
@@ -49,7 +46,9 @@ def _app(**flags: Any) -> App:
 @serve_options
 @plan_options
 @common
-def up(name: str | None, detach: bool, dry_run: bool, json_: bool, flags: dict[str, Any], **options: Any) -> None:
+def up(
+    name: str | None, detach: bool, dry_run: bool, json_: bool, flags: dict[str, Any], **options: Any
+) -> None:
     """Serve a model: detect, plan, fetch if needed, launch, wait, watch. No NAME: the small default."""
     from localrun.commands import up as command
 
@@ -215,7 +214,7 @@ def _run(argv: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except LocalrunError as failed:
-        if "-v" in argv or "--verbose" in argv:
+        if _verbose(argv):
             import traceback
 
             traceback.print_exc()
@@ -223,7 +222,17 @@ def _run(argv: list[str]) -> int:
         return failed.exit_code
     except SystemExit as done:
         return done.code if isinstance(done.code, int) else 1
+    except Exception as bug:
+        if _verbose(argv):
+            raise
+        click.echo(f"localrun: a bug: {type(bug).__name__}: {bug}", err=True)
+        click.echo("  please report it with what `-v` prints", err=True)
+        return 1
     return 0
+
+
+def _verbose(argv: list[str]) -> bool:
+    return "-v" in argv or "--verbose" in argv
 
 
 def _complain(failed: LocalrunError) -> None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
 from localrun.errors import UsageError
 from localrun.units import parse_size
 
-F = TypeVar("F", bound=Callable[..., Any])
+Body = Callable[..., Any]
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 _ALIASES = {"stop": "down", "ls": "list", "serve": "up"}
 
@@ -33,7 +33,7 @@ class Alias(click.Group):
         return (command.name if command else name), command, rest
 
 
-class Size(click.ParamType):
+class Size(click.ParamType[int]):
     """Bytes: 24GiB, 24GB, 24G (= GiB), or plain."""
 
     name = "size"
@@ -47,7 +47,7 @@ class Size(click.ParamType):
             self.fail(f"{wrong}; {wrong.hint}", param, ctx)
 
 
-class Context(click.ParamType):
+class Context(click.ParamType[int | str]):
     """A context size in tokens, or `max`; 32k is 32768."""
 
     name = "n|max"
@@ -62,14 +62,14 @@ class Context(click.ParamType):
         self.fail(f"{value!r} is neither a number of tokens nor max", param, ctx)
 
 
-def _apply(options: list[Callable[[Any], Any]], function: F) -> F:
-    decorated: Any = function
+def _apply(options: list[Callable[[Any], Any]], function: Body) -> Body:
+    decorated = function
     for option in reversed(options):
         decorated = option(decorated)
-    return decorated  # type: ignore[no-any-return]
+    return decorated
 
 
-def common(function: F) -> F:
+def common(function: Body) -> Body:
     """What every command takes; the values arrive as `json_` and one dict `flags`."""
 
     @functools.wraps(function)
@@ -87,11 +87,11 @@ def common(function: F) -> F:
             click.option("--no-color", is_flag=True, help="No colours (NO_COLOR does the same)."),
             click.option("-v", "--verbose", is_flag=True, help="Say more; show a failure's traceback."),
         ],
-        wrapped,  # type: ignore[arg-type]
+        wrapped,
     )
 
 
-def plan_options(function: F) -> F:
+def plan_options(function: Body) -> Body:
     """Settings of the plan: one that the user sets is kept, the rest is planned around it."""
     number = click.IntRange(1)
     return _apply(
@@ -105,9 +105,15 @@ def plan_options(function: F) -> F:
                 help="What to maximise within memory.",
             ),
             click.option("-c", "--ctx-size", type=Context(), default=None, help="Context in tokens, or max."),
-            click.option("-ngl", "--n-gpu-layers", type=click.IntRange(-1), default=None, help="Layers on GPUs."),
             click.option(
-                "-ncmoe", "--n-cpu-moe", type=click.IntRange(0), default=None, help="Layers with experts in RAM."
+                "-ngl", "--n-gpu-layers", type=click.IntRange(-1), default=None, help="Layers on GPUs."
+            ),
+            click.option(
+                "-ncmoe",
+                "--n-cpu-moe",
+                type=click.IntRange(0),
+                default=None,
+                help="Layers with experts in RAM.",
             ),
             click.option("-ot", "--override-tensor", multiple=True, help="regex=BUFFER, repeatable."),
             click.option("-ctk", "--cache-type-k", default=None, help="KV cache type of K."),
@@ -123,7 +129,7 @@ def plan_options(function: F) -> F:
     )
 
 
-def serve_options(function: F) -> F:
+def serve_options(function: Body) -> Body:
     return _apply(
         [
             click.option(
@@ -133,7 +139,9 @@ def serve_options(function: F) -> F:
                 help="auto: llama-server if there is one, else the embedded engine.",
             ),
             click.option("--host", default=None, help="Address to listen on; not loopback: needs a key."),
-            click.option("--port", type=click.IntRange(1, 65535), default=None, help="Default 8080, or the next free."),
+            click.option(
+                "--port", type=click.IntRange(1, 65535), default=None, help="Default 8080, or the next free."
+            ),
             click.option("--api-key", default=None, help="Ask clients for this key."),
             click.option("--rpc", default="", help="llama.cpp RPC servers: host:port,host:port."),
             click.option("--force", is_flag=True, help="Launch even what does not fit."),
@@ -142,11 +150,13 @@ def serve_options(function: F) -> F:
     )
 
 
-def machine_options(function: F) -> F:
+def machine_options(function: Body) -> Body:
     """A machine that is not here."""
     return _apply(
         [
-            click.option("--hardware", default=None, help="A profile: rtx-4090, 2x rtx-3090, m3-max-36gb, cpu ..."),
+            click.option(
+                "--hardware", default=None, help="A profile: rtx-4090, 2x rtx-3090, m3-max-36gb, cpu ..."
+            ),
             click.option("--vram", type=Size(), default=None, help="VRAM in all: 24GiB."),
             click.option("--ram", type=Size(), default=None, help="RAM: 64GiB."),
             click.option("--disk-free", type=Size(), default=None, help="Free disk."),

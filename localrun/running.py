@@ -10,7 +10,7 @@ from pathlib import Path
 
 from localrun.config import Config, Paths
 from localrun.engine import process, registry, state
-from localrun.engine.base import Handle
+from localrun.engine.base import Engine, Handle
 from localrun.errors import LocalrunError, UsageError
 from localrun.hardware import nvml, system
 from localrun.meter.values import Reading
@@ -47,7 +47,7 @@ def is_alive(record: state.Record) -> bool:
     return record.handle.pid > 0 and system.process_alive(record.handle.pid, record.handle.created)
 
 
-def engine_of(session: Session, record: state.Record) -> registry.Engine:
+def engine_of(session: Session, record: state.Record) -> Engine:
     return registry.engines(session.config)[record.handle.engine]
 
 
@@ -152,7 +152,9 @@ def forget_dead(session: Session) -> None:
             broken.path.unlink(missing_ok=True)
 
 
-def follow(path: Path, going: Callable[[], bool], sleep: Callable[[float], None] = time.sleep) -> Iterator[bytes]:
+def follow(
+    path: Path, going: Callable[[], bool], sleep: Callable[[float], None] = time.sleep
+) -> Iterator[bytes]:
     """The log's bytes, then what is added while `going()`; starts anew when the file was replaced."""
     try:
         with path.open("rb") as file:

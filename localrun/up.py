@@ -1,6 +1,6 @@
 """The main job: the only file that knows the order of the stages.
 
-    hardware + model -> plan -> recipe -> run -> meter
+hardware + model -> plan -> recipe -> run -> meter
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from localrun import running
-from localrun.engine import process, registry, state
+from localrun.engine import process, state
 from localrun.engine.base import Engine, Handle
 from localrun.errors import DoesNotFit, EngineError, PortInUse, UsageError
 from localrun.meter.watch import Watcher
@@ -87,7 +87,9 @@ def free_port(host: str, port: int, named: bool) -> int:
                 probe.bind((host, candidate))
                 return candidate
             except PermissionError:
-                raise PortInUse(f"port {candidate} may not be used by this user", "choose one above 1023") from None
+                raise PortInUse(
+                    f"port {candidate} may not be used by this user", "choose one above 1023"
+                ) from None
             except OSError as failed:
                 if isinstance(failed, socket.gaierror) or failed.errno == errno.EADDRNOTAVAIL:
                     raise UsageError(f"{host} is not an address of this machine") from None
@@ -97,7 +99,11 @@ def free_port(host: str, port: int, named: bool) -> int:
 
 
 def start(
-    session: Session, prepared: Prepared, named_port: bool, told: Told, sleep: Callable[[float], None] = time.sleep
+    session: Session,
+    prepared: Prepared,
+    named_port: bool,
+    told: Told,
+    sleep: Callable[[float], None] = time.sleep,
 ) -> tuple[state.Record, bool]:
     """Start and wait until requests are answered: (record, whether this call started it).
 

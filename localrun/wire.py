@@ -7,7 +7,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-class NotReadable(ValueError):
+class UnreadableError(ValueError):
     """The bytes are not the JSON of that type: cut short, of another version, or someone else's."""
 
 
@@ -19,10 +19,10 @@ def encode(value: object) -> bytes:
 
 
 def decode(data: bytes, kind: type[T]) -> T:
-    """`data` as a `kind`, every field checked. Raises NotReadable."""
+    """`data` as a `kind`, every field checked. Raises UnreadableError."""
     import msgspec
 
     try:
         return msgspec.json.decode(data, type=kind)
     except msgspec.MsgspecError as wrong:
-        raise NotReadable(str(wrong)) from None
+        raise UnreadableError(str(wrong)) from None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 import sys
-from typing import Any
 
 from localrun import running
 from localrun import up as verbs
@@ -28,7 +27,9 @@ def ps(app: App, as_json: bool) -> None:
         for line in ps_lines(shown, app.out):
             put(line)
     for name, handle in stray:
-        app.tell(f"{name}: an engine without a record runs as process {handle.pid}; localrun down {name} stops it")
+        app.tell(
+            f"{name}: an engine without a record runs as process {handle.pid}; localrun down {name} stops it"
+        )
     for broken in bad:
         app.tell(f"{broken.path}: not a readable record ({broken.why}); ignored")
     running.forget_dead(app.session)
@@ -79,5 +80,3 @@ def env(app: App, name: str | None, as_json: bool) -> None:
         return
     for key, value in variables:
         put(f"export {key}={shlex.quote(value)}")
-
-

@@ -101,10 +101,10 @@ def stop(
     A pid that by now belongs to another process is left alone. Raises EngineError if the group
     cannot be ended.
     """
-    if handle.created and system.process_create_time(handle.pid) is not None:
-        # A zombie leader is still ours: the group may outlive it.
-        if not system.is_same_process(handle.pid, handle.created):
-            return
+    # A leader that is gone may have left its group behind; one that is another's is left alone.
+    there = system.process_create_time(handle.pid) is not None
+    if handle.created and there and not system.is_same_process(handle.pid, handle.created):
+        return
     for number, patience in ((signal.SIGTERM, grace), (signal.SIGKILL, 10.0)):
         deadline = clock() + patience
         try:

@@ -97,11 +97,11 @@ def read_all(state: Path) -> tuple[tuple[Record, ...], tuple[Broken, ...]]:
         try:
             record = wire.decode(path.read_bytes(), Record)
             if record.schema != SCHEMA:
-                raise wire.NotReadable(f"schema {record.schema}, this version writes {SCHEMA}")
+                raise wire.UnreadableError(f"schema {record.schema}, this version writes {SCHEMA}")
             good.append(record)
         except FileNotFoundError:
             continue  # another command removed it meanwhile
-        except (OSError, wire.NotReadable) as wrong:
+        except (OSError, wire.UnreadableError) as wrong:
             bad.append(Broken(path, str(wrong)))
     return tuple(good), tuple(bad)
 

@@ -28,7 +28,11 @@ def hardware_lines(host: Host, style: Style) -> list[str]:
     for gpu in host.gpus:
         label = f"GPU {gpu.index}"
         rows += [
-            [label, f"{printable(gpu.name)} ({gpu.backend}{', unified memory' if gpu.unified else ''})", read],
+            [
+                label,
+                f"{printable(gpu.name)} ({gpu.backend}{', unified memory' if gpu.unified else ''})",
+                read,
+            ],
             ["  VRAM", f"{format_size(gpu.vram_free)} free of {format_size(gpu.vram_total)}", now],
             ["  bandwidth", _rate(gpu.bandwidth, gpu.bandwidth_source), gpu.bandwidth_source],
         ]
@@ -40,4 +44,3 @@ def hardware_lines(host: Host, style: Style) -> list[str]:
 
 def _rate(bandwidth: int, source: Source) -> str:
     return format_rate(bandwidth) + _BAND.get(source, "") if bandwidth else "not measured yet"
-

@@ -39,7 +39,9 @@ def _head(plan: Plan, style: Style) -> list[str]:
     model, host = plan.model, plan.host
     colour, words = _VERDICTS[plan.verdict]
     active = (
-        f", {format_count(model.parameters_active)} active" if model.parameters_active < model.parameters else ""
+        f", {format_count(model.parameters_active)} active"
+        if model.parameters_active < model.parameters
+        else ""
     )
     lines = [
         f"{style('bold', printable(model.name))}  {style(colour, words)} on {printable(host.name)}",
@@ -53,7 +55,10 @@ def _head(plan: Plan, style: Style) -> list[str]:
 def _machine(plan: Plan) -> str:
     host = plan.host
     kind = "given" if host.simulated else "measured"
-    gpus = [f"{printable(g.name)} {format_size(g.vram_free)} free of {format_size(g.vram_total)}" for g in host.gpus]
+    gpus = [
+        f"{printable(g.name)} {format_size(g.vram_free)} free of {format_size(g.vram_total)}"
+        for g in host.gpus
+    ]
     ram = f"RAM {format_size(host.ram.available)} available of {format_size(host.ram.total)}"
     return f"{', '.join([*gpus, ram])}, {host.cpu.cores} cores ({kind})"
 
@@ -93,7 +98,10 @@ def _settings(plan: Plan, style: Style) -> list[str]:
         f"{plan.kv.cells} cells, {format_size(plan.kv.bytes)}"
         f" ({plan.kv.bytes_per_token / 1024:.1f} KiB a token)"
     )
-    return [f"{style('bold', 'settings')}  {', '.join(words)}", f"{style('bold', 'KV cache')}  {kv}, computed"]
+    return [
+        f"{style('bold', 'settings')}  {', '.join(words)}",
+        f"{style('bold', 'KV cache')}  {kv}, computed",
+    ]
 
 
 def _speed(plan: Plan, style: Style) -> list[str]:

@@ -1,0 +1,93 @@
+"""`plan`: what would run, and why. The plan options as values are read here too."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from localrun import up as verbs
+from localrun.commands.base import App, put, put_json
+from localrun.commands.machine import machine
+from localrun.commands.target import Target, local_target
+from localrun.engine import registry
+from localrun.errors import EngineMissing, UsageError
+from localrun.plan.planner import make_plan
+from localrun.plan.values import Plan, Wanted
+from localrun.recipe.values import Recipe
+from localrun.show.plan_json import plan_json
+from localrun.show.plan_text import plan_lines
+from localrun.up import Serving
+
+
+def wanted(app: App, options: dict[str, Any]) -> Wanted:
+    """The flags as values; what was not given is None. Raises UsageError."""
+    split = options.get("tensor_split")
+    return Wanted(
+        goal=options.get("goal") or app.session.config.goal,  # type: ignore[arg-type]
+        quant=options.get("quant") if options.get("quant") != "auto" else None,
+        ctx_size=options.get("ctx_size"),
+        cache_type_k=options.get("cache_type_k"),
+        cache_type_v=options.get("cache_type_v"),
+        batch_size=options.get("batch_size"),
+        ubatch_size=options.get("ubatch_size"),
+        parallel=options.get("parallel"),
+        n_gpu_layers=options.get("n_gpu_layers"),
+        n_cpu_moe=options.get("n_cpu_moe"),
+        override_tensor=tuple(options.get("override_tensor") or ()) or None,
+        tensor_split=_split(split) if split else None,
+        flash_attn=options.get("flash_attn"),
+        threads=options.get("threads") or app.session.config.threads or None,
+    )
+
+
+def _split(text: str) -> tuple[float, ...]:
+    try:
+        shares = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        shares = ()
+    if not shares or min(shares) < 0 or sum(shares) <= 0:
+        raise UsageError(
+            f"--tensor-split {text!r} is not a list of shares", "for two cards: --tensor-split 3,1"
+        )
+    return shares
+
+
+def serving(options: dict[str, Any]) -> Serving:
+    return Serving(
+        engine=options.get("engine") or "",
+        host=options.get("host"),
+        port=options.get("port"),
+        api_key=options.get("api_key"),
+        rpc=options.get("rpc") or "",
+        force=bool(options.get("force")),
+    )
+
+
+def command_of(recipe: Recipe) -> tuple[tuple[str, ...], dict[str, str]]:
+    """argv and environment as they are shown: a key is never printed."""
+    return recipe.argv, {name: "***" for name, _ in recipe.environment}
+
+
+def run(app: App, name: str | None, options: dict[str, Any], as_json: bool) -> int:
+    target = local_target(app, name)
+    plan = make_plan(target.model, machine(app, options), wanted(app, options))
+    if as_json:
+        put_json(plan_json(plan, *_command(app, target, plan, options)))
+    else:
+        for line in plan_lines(plan, app.out, explain=bool(options.get("explain"))):
+            put(line)
+    return 0 if plan.verdict == "fits" else 1
+
+
+def _command(
+    app: App, target: Target, plan: Plan, options: dict[str, Any]
+) -> tuple[tuple[str, ...], dict[str, str]]:
+    """What `up` would start; nothing where no engine is here or the machine is imagined."""
+    try:
+        chosen = serving(options)
+        engine = registry.choose(app.session.config, chosen.engine)
+        path = target.path or Path(target.model.files[0].name)
+        launch = verbs.launch_for(app.session, target.name, path, chosen)
+        return command_of(engine.recipe(plan, launch))
+    except EngineMissing:
+        return (), {}

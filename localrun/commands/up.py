@@ -1,0 +1,109 @@
+"""`up`: the main job, step by step, and the watch that follows."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import time
+from typing import Any
+
+from localrun import running
+from localrun import up as verbs
+from localrun.commands.base import App, put, put_json
+from localrun.commands.machine import machine
+from localrun.commands.plan import command_of, serving, wanted
+from localrun.commands.target import local_target
+from localrun.engine import registry
+from localrun.engine.state import Record
+from localrun.plan.planner import make_plan
+from localrun.show.plan_json import plan_json
+from localrun.show.running_text import by_device, live_line, status_json
+from localrun.units import format_size
+from localrun.up import Prepared
+
+
+def prepare(app: App, name: str | None, options: dict[str, Any]) -> Prepared:
+    """Everything that can be decided before a process starts. Raises what refuses it."""
+    chosen = serving(options)
+    engine = registry.choose(app.session.config, chosen.engine)
+    target = local_target(app, name)
+    plan = make_plan(target.model, machine(app, options), wanted(app, options))
+    assert target.path is not None
+    launch = verbs.launch_for(app.session, target.name, target.path, chosen)
+    return Prepared(target.name, plan, engine, launch, target.path)
+
+
+def run(
+    app: App, name: str | None, options: dict[str, Any], detach: bool, dry_run: bool, as_json: bool
+) -> None:
+    began = time.monotonic()
+    prepared = prepare(app, name, options)
+    if dry_run:
+        _show_recipe(prepared, as_json)
+        return
+    verbs.check_verdict(prepared.plan, bool(options.get("force")))
+    _announce(app, prepared)
+    record, fresh = verbs.start(app.session, prepared, options.get("port") is not None, app.tell)
+    try:
+        _serving(app, record, fresh, time.monotonic() - began)
+        if as_json:
+            put_json(status_json(running.status(app.session, record)))
+        if not detach:
+            _watch(app, record)
+    except KeyboardInterrupt:
+        if not fresh:
+            app.tell(f"{record.name} goes on; localrun down {record.name} stops it")
+            raise
+        app.tell(f"stopping {record.name}")
+        running.down(app.session, record.name)
+        raise
+
+
+def _show_recipe(prepared: Prepared, as_json: bool) -> None:
+    argv, environment = command_of(verbs.recipe_for(prepared))
+    if as_json:
+        put_json(plan_json(prepared.plan, argv, environment))
+        return
+    put(" ".join([*(f"{key}={value}" for key, value in environment.items()), shlex.join(argv)]))
+
+
+def _announce(app: App, prepared: Prepared) -> None:
+    plan = prepared.plan
+    memory = ", ".join(
+        f"{d.device} {format_size(d.total)} of {format_size(d.budget)} free" for d in plan.memory
+    )
+    app.tell(
+        f"{app.err('bold', prepared.name)}  {plan.model.quant}, {format_size(plan.model.weights_bytes)}; "
+        f"{plan.verdict}: {memory} (computed)"
+    )
+    for reason in plan.reasons:
+        app.tell(f"  {reason}")
+
+
+def _serving(app: App, record: Record, fresh: bool, seconds: float) -> None:
+    if not fresh:
+        app.tell(f"{record.name} already runs (process {record.handle.pid})")
+    else:
+        taken = by_device(running.measured_memory(record))
+        app.tell(
+            f"ready after {seconds:.1f} s with {record.handle.engine}, context {record.ctx_size}; "
+            f"planned {by_device(record.planned)}, measured {taken}"
+        )
+    app.tell(f"{app.err('green', 'serving')}  {record.handle.endpoint}")
+    app.tell(f'  ask it: localrun run {record.name} "Hello"    clients: eval "$(localrun env {record.name})"')
+
+
+def _watch(app: App, record: Record) -> None:
+    if sys.stderr.isatty():
+        from localrun.show.live import follow
+
+        follow(app.no_color, (live_line(s) for s in verbs.watch(app.session, record, 0.5)))
+    else:
+        last = None
+        for status in verbs.watch(app.session, record, 1.0):
+            seen = (status.reading.generated, status.reading.busy) if status.reading else None
+            # Plain lines only when something was said: a log of an idle model stays short.
+            if seen is not None and seen != last:
+                app.tell(live_line(status))
+                last = seen
+    app.tell(f"{record.name} was stopped")
