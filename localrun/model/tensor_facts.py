@@ -14,7 +14,7 @@ from localrun.model.shape import MAX_EXACT
 _BLOCK = re.compile(r"blk\.(\d+)\.")
 _EXPERTS = re.compile(r"_exps\.|ffn_(?:up|gate|down)\.\d+\.")
 _QUANT = re.compile(
-    r"(?<![A-Za-z0-9])((?:UD-)?(?:I?Q\d_[0-9KSML]+(?:_[A-Z]{1,3})?|TQ[12]_0|B?F16|F32|MXFP4(?:_MOE)?))"
+    r"(?<![A-Za-z0-9])((?:UD-)?(?:I?Q\d_[0-9A-Z]+(?:_[A-Z]{1,3})?|TQ[12]_0|B?F16|F32|MXFP4(?:_MOE)?))"
     r"(?![A-Za-z0-9])"
 )
 
