@@ -1,14 +1,12 @@
 """NVIDIA cards through NVML: the only importer of pynvml.
 
-pynvml costs about 30 ms to import, so it is imported only where a driver's library can be loaded.
+pynvml costs about 30 ms to import: callers ask `pci.nvml_loads` first whether a driver is here at all.
 NVML counts by PCI bus and knows nothing of CUDA_VISIBLE_DEVICES: `cuda` decides what an engine sees.
 Any call may fail on any card, so each is asked for itself and a failure is a missing figure or a note.
 """
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -40,31 +38,13 @@ class Holder:
     vram: int | None  # bytes
 
 
-def read_cards(root: str = "/") -> tuple[tuple[Card, ...], tuple[str, ...]]:
+def read_cards() -> tuple[tuple[Card, ...], tuple[str, ...]]:
     """Every card of this machine, and what could not be read. Never raises for an odd driver."""
-    if not library_loads():
-        return (), _without_library(root)
     try:
         with _session() as nvml:
             return _read_all(nvml)
     except _Failed as failure:
         return (), (str(failure),)
-
-
-def library_loads() -> bool:
-    """Whether a driver's library is here, found before pynvml is paid for."""
-    if sys.platform == "win32":
-        windows = os.environ.get("WINDIR", "C:/Windows")
-        return os.path.exists(os.path.join(windows, "System32/nvml.dll"))
-    if sys.platform == "darwin":
-        return False
-    import ctypes
-
-    try:
-        ctypes.CDLL("libnvidia-ml.so.1")
-    except OSError:
-        return False
-    return True
 
 
 def holders(gpu: Gpu) -> tuple[Holder, ...]:
@@ -109,7 +89,7 @@ def refreshed(gpus: Iterable[Gpu]) -> tuple[Gpu, ...]:
     return tuple(fresh)
 
 
-class _Failed(Exception):  # noqa: N818 - an outcome inside this module
+class _Failed(Exception):
     """NVML as a whole does not answer; the text is the note."""
 
 
@@ -140,36 +120,6 @@ def _init_note(nvml: Any, error: Exception) -> str:
     if code == nvml.NVML_ERROR_NO_PERMISSION:
         return "NVIDIA: no permission to use the driver; the devices /dev/nvidia* must be readable"
     return f"NVIDIA: the driver does not start: {error}"
-
-
-def _without_library(root: str) -> tuple[str, ...]:
-    if os.path.exists(os.path.join(root, "dev/nvidiactl")):
-        return ("NVIDIA: a driver is loaded, but its library libnvidia-ml.so.1 is missing",)
-    cards_seen = _pci_cards(root)
-    if cards_seen:
-        return (f"NVIDIA: a card is in the machine ({', '.join(cards_seen)}), but no driver for it",)
-    return ()
-
-
-def _pci_cards(root: str) -> list[str]:
-    """PCI addresses of NVIDIA display controllers."""
-    base = os.path.join(root, "sys/bus/pci/devices")
-    found = []
-    try:
-        addresses = sorted(os.listdir(base))
-    except OSError:
-        return []
-    for address in addresses:
-        try:
-            with open(os.path.join(base, address, "vendor"), encoding="ascii") as file:
-                if file.read().strip() != "0x10de":
-                    continue
-            with open(os.path.join(base, address, "class"), encoding="ascii") as file:
-                if file.read().startswith("0x03"):
-                    found.append(address)
-        except (OSError, UnicodeDecodeError):
-            continue
-    return found
 
 
 def _read_all(nvml: Any) -> tuple[tuple[Card, ...], tuple[str, ...]]:

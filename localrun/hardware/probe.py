@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from localrun.hardware import cuda, host, nvml, system
+from localrun.hardware import host, pci, system
 from localrun.hardware.cgroup import Limits, read_limits
 from localrun.hardware.facts import Cpu, Gpu, Host, Ram
+from localrun.hardware.rates import DISK_BANDWIDTH, estimate_disk, ram_with_estimate
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,23 +21,36 @@ if TYPE_CHECKING:
 
 def detect(models_dir: Path | str | None = None, environ: Mapping[str, str] = os.environ) -> Host:
     """The machine as this process may use it: cgroup limits, affinity and visible devices counted."""
-    name = host.system_name()
-    arch = host.arch_name()
+    name, arch = host.system_name(), host.arch_name()
+    path = system.existing(os.fspath(models_dir) if models_dir is not None else os.path.expanduser("~"))
     notes: list[str] = []
     limits = read_limits() if name == "linux" else Limits()
     ram = host.read_ram(system.memory(), limits)
-    gpus, gpu_notes = _gpus(name, ram, environ)
-    notes += gpu_notes
+    if name == "darwin":
+        cpu, gpus = _mac(arch, ram, notes)
+    else:
+        cpu, gpus = _cpu(name, arch, limits), _gpus(ram, environ, notes)
     return Host(
         name="this machine",
         system=name,
         arch=arch,
-        cpu=_cpu(name, arch, limits),
-        ram=ram,
+        cpu=cpu,
+        ram=ram_with_estimate(ram, cpu, gpus),
         gpus=gpus,
-        disk_free=_disk_free(models_dir, notes),
+        disk_free=_disk_free(path, notes),
+        disk_bandwidth=estimate_disk(path) if name == "linux" else DISK_BANDWIDTH,
         notes=tuple(notes),
     )
+
+
+def _mac(arch: str, ram: Ram, notes: list[str]) -> tuple[Cpu, tuple[Gpu, ...]]:
+    from localrun.hardware import apple
+
+    values = apple.read_sysctl((*apple.KEYS, *host.sysctl_keys()))
+    gpus, found = apple.read_gpu(values, ram)
+    notes += found
+    physical, logical = system.physical_cores(), system.logical_cores()
+    return host.sysctl_cpu(values, physical=physical, logical=logical, arch=arch), gpus
 
 
 def _cpu(name: str, arch: str, limits: Limits) -> Cpu:
@@ -46,14 +60,33 @@ def _cpu(name: str, arch: str, limits: Limits) -> Cpu:
     return host.plain_cpu(limits, physical=physical, logical=logical)
 
 
-def _gpus(name: str, ram: Ram, environ: Mapping[str, str]) -> tuple[tuple[Gpu, ...], list[str]]:
-    notes: list[str] = []
-    if name == "darwin":
-        return (), notes
-    found, found_notes = nvml.read_cards()
-    gpus, chosen_notes = cuda.select(found, environ)
-    notes += [*found_notes, *chosen_notes]
-    return tuple(_share_ram(gpu, ram) for gpu in gpus), notes
+def _gpus(ram: Ram, environ: Mapping[str, str], notes: list[str]) -> tuple[Gpu, ...]:
+    """Cards of every vendor; each vendor's module is imported only where it has something to read."""
+    gpus: list[Gpu] = []
+    cards = pci.read_cards()
+    if pci.nvml_loads():
+        from localrun.hardware import cuda, nvml
+
+        found, found_notes = nvml.read_cards()
+        chosen, chosen_notes = cuda.select(found, environ)
+        gpus += [_share_ram(gpu, ram) for gpu in chosen]
+        notes += [*found_notes, *chosen_notes]
+    else:
+        notes += pci.without_nvml(cards)
+    vendors = {card.vendor for card in cards}
+    if pci.AMD in vendors:
+        from localrun.hardware import amd
+
+        more, more_notes = amd.read_amd(cards, environ, ram.available)
+        gpus += more
+        notes += more_notes
+    if pci.INTEL in vendors:
+        from localrun.hardware import intel
+
+        more, more_notes = intel.read_intel(cards, environ)
+        gpus += more
+        notes += more_notes
+    return tuple(gpus)
 
 
 def _share_ram(gpu: Gpu, ram: Ram) -> Gpu:
@@ -63,8 +96,7 @@ def _share_ram(gpu: Gpu, ram: Ram) -> Gpu:
     return replace(gpu, vram_total=ram.total, vram_free=ram.available)
 
 
-def _disk_free(models_dir: Path | str | None, notes: list[str]) -> int:
-    path = os.fspath(models_dir) if models_dir is not None else os.path.expanduser("~")
+def _disk_free(path: str, notes: list[str]) -> int:
     try:
         return system.disk_free(path)
     except OSError as error:

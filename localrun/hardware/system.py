@@ -56,10 +56,15 @@ def disk_free(path: str) -> int:
     """Bytes that this user may still write where `path` is, or will be once it is made."""
     import psutil
 
+    return int(psutil.disk_usage(existing(path)).free)
+
+
+def existing(path: str) -> str:
+    """`path`, or the nearest directory above it that is already there."""
     path = os.path.abspath(path)
     while not os.path.exists(path) and os.path.dirname(path) != path:
         path = os.path.dirname(path)
-    return int(psutil.disk_usage(path).free)
+    return path
 
 
 def process_memory(pid: int, *, children: bool = True) -> ProcessMemory | None:
