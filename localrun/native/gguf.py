@@ -1,4 +1,4 @@
-"""A GGUF header out of bytes: positions at first, so that a vocabulary costs nothing until it is asked for."""
+"""A GGUF header out of bytes: positions at first, so that a vocabulary costs nothing until it is asked."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ static int lr_checks, lr_failures;
         }                                                                      \
     } while (0)
 
-static int lr_report(const char *name) {
+static inline int lr_report(const char *name) {
     printf("%-12s %d checks, %d failed\n", name, lr_checks, lr_failures);
     return lr_failures != 0;
 }
