@@ -127,7 +127,8 @@ class _Engine:
 
     def __init__(self, backends: Sequence[str]) -> None:
         self.errors: list[str] = []
-        self.lib = lib = c.CDLL(_library())
+        # Backends resolve ggml's symbols in the engine.
+        self.lib = lib = c.CDLL(_library(), mode=c.RTLD_GLOBAL if backends else c.DEFAULT_MODE)
         callback = c.CFUNCTYPE(None, c.c_int, c.c_char_p, c.c_void_p)
 
         def log(level: int, text: bytes, _data: int) -> None:
