@@ -15,7 +15,7 @@ _TRIES_COLD, _TRIES_WARM = 3, 8
 _LONGEST_WAIT = 300.0  # seconds
 
 
-class Retry(Exception):  # noqa: N818 - not an error: a request
+class Retry(Exception):
     """Try again. `after` is the wait in seconds that the server asks for, None = the usual backoff."""
 
     def __init__(self, why: str, after: float | None) -> None:
@@ -75,7 +75,10 @@ def retry_after(text: str) -> float | None:
 
 def short_url(url: str) -> str:
     """An address without its query and its user: those hold signatures and passwords."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "a broken address"
     host = parts.netloc.rpartition("@")[2]
     return f"{parts.scheme}://{host}{parts.path}"
 

@@ -25,7 +25,7 @@ _MAX_JSON = 64 << 20  # bytes; the largest tree of a repository is far below
 _MAX_RESTARTS = 3
 
 
-class Refused(FetchError):  # noqa: N818
+class Refused(FetchError):
     """The server answered, and the answer is no. `status` and `headers` say more."""
 
     def __init__(self, why: str, status: int, headers: Mapping[str, str]) -> None:
@@ -130,6 +130,8 @@ class Http:
         headers: Mapping[str, str] | None = None,
     ) -> None:
         """Completes `part`. `total` is the length that the file must have, 0 = whatever the server says."""
+        if total:
+            check_room(part.path.parent, total - part.size)
         restarts = 0
         for attempt in attempts(self._net, url, lambda: part.size):
             with attempt:
@@ -177,13 +179,7 @@ class Http:
                 if response.status_code not in _REDIRECTS:
                     yield response
                     return
-                target = urljoin(url, response.headers.get("location", ""))
-            if urlsplit(target).scheme not in ("http", "https"):
-                raise FetchError(
-                    f"{short_url(url)} redirects to {short_url(target)}: refused, only http(s) is followed"
-                )
-            if url.startswith("https:") and not target.startswith("https:"):
-                raise FetchError(f"{short_url(url)} redirects to plain http ({short_url(target)}): refused")
+                target = _target(url, response)
             if _origin(target) != origin:
                 sent.pop("Authorization", None)
             url = target
@@ -211,7 +207,7 @@ class Http:
             raise Retry(redact(str(e)) or type(e).__name__, None) from None
 
 
-class _Changed(Exception):  # noqa: N818
+class _Changed(Exception):
     """The server's file is not the one that the part began with."""
 
 
@@ -255,6 +251,20 @@ def _begin(response: httpx2.Response, url: str, part: Part, total: int, progress
     check_room(part.path.parent, part.total)
 
 
+def _target(url: str, response: httpx2.Response) -> str:
+    """Where a redirect leads. Raises FetchError for any place that is not as safe as `url`."""
+    try:
+        target = urljoin(url, response.headers.get("location", ""))
+    except ValueError as e:
+        raise FetchError(f"{short_url(url)} redirects to no address: {e}") from None
+    scheme = _origin(target)[0]
+    if scheme not in ("http", "https"):
+        raise FetchError(f"{short_url(url)} redirects to {scheme}: refused, only http(s) is followed")
+    if url.startswith("https:") and scheme != "https":
+        raise FetchError(f"{short_url(url)} redirects to plain http ({short_url(target)}): refused")
+    return target
+
+
 def _accept(response: httpx2.Response, url: str, statuses: tuple[int, ...]) -> None:
     if response.status_code not in statuses:
         why = f"{short_url(url)}: the server answered {response.status_code} {response.reason_phrase}"
@@ -276,5 +286,8 @@ def _number(text: str) -> int:
 
 
 def _origin(url: str) -> tuple[str, str | None, int | None]:
-    parts = urlsplit(url)
-    return parts.scheme, parts.hostname, parts.port
+    try:
+        parts = urlsplit(url)
+        return parts.scheme, parts.hostname, parts.port
+    except ValueError as e:
+        raise FetchError(f"not an address that can be fetched: {e}") from None
