@@ -6,6 +6,7 @@ const char *lr_status_text(int status) {
     case LR_MORE: return "more bytes needed";
     case LR_FULL: return "array too small";
     case LR_END: return "nothing left";
+    case LR_AGAIN: return "being written";
     case LR_E_ARGUMENT: return "wrong argument";
     case LR_E_FORMAT: return "malformed";
     case LR_E_OVERFLOW: return "number too large";

@@ -12,6 +12,7 @@ typedef enum lr_status {
     LR_MORE = 1,         /* more bytes are needed than were given */
     LR_FULL = 2,         /* the caller's array is too small; a count says how large it must be */
     LR_END = 3,          /* nothing is left to give */
+    LR_AGAIN = 4,        /* it was being written to: ask once more */
     LR_E_ARGUMENT = -1,  /* the call itself is wrong: null, zero or out of range */
     LR_E_FORMAT = -2,    /* the bytes are not what they claim to be */
     LR_E_OVERFLOW = -3,  /* the result does not fit its type */
