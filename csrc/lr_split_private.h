@@ -1,0 +1,71 @@
+/* lr_split_private: a compiled pattern and where it stands in a text. */
+#ifndef LR_SPLIT_PRIVATE_H
+#define LR_SPLIT_PRIVATE_H
+
+#include "lr_split.h"
+#include "lr_unicode_private.h"
+
+enum { LR_SPLIT_LEVELS = 6 };
+
+/* What a character is to the patterns. */
+enum {
+    LR_IS_LETTER = 1,
+    LR_IS_NUMBER = 2,
+    LR_IS_SPACE = 4, /* newlines too */
+    LR_IS_NEWLINE = 8,
+    LR_IS_UPPER = 16, /* may stand in the first part of a cased word */
+    LR_IS_LOWER = 32, /* may stand in the second */
+    LR_IS_MARK = 64,
+    LR_IS_PUNCT = 128
+};
+
+typedef struct lr_split lr_split;
+
+/* The end of the match that begins at p, or p where none does. p < end; end stands for the end of the text. */
+typedef size_t (*lr_match)(const lr_split *split, const uint8_t *text, size_t p, size_t end);
+
+struct lr_split {
+    uint8_t ascii[128];             /* LR_IS_ flags by character */
+    uint8_t wide[LR_CLASS_BYTES];   /* LR_IS_ flags by class byte */
+    lr_match levels[LR_SPLIT_LEVELS];
+    int count;                      /* levels in use */
+    int pre;
+    int digits;                     /* the longest number */
+    uint8_t llama;                  /* llama.cpp's reading */
+    uint8_t slash;                  /* a slash may follow punctuation's newlines */
+    uint8_t contractions;           /* behind a cased word */
+};
+
+/* Each level cuts what the level above left in one piece, as a row of "Isolated" splits does. */
+typedef struct lr_split_state {
+    size_t end[LR_SPLIT_LEVELS + 1]; /* of the piece at hand, by level; [0] is the text's end */
+    size_t match[LR_SPLIT_LEVELS];   /* the next match of each level, found while its gap was measured */
+    size_t match_end[LR_SPLIT_LEVELS];
+} lr_split_state;
+
+/* LR_E_ARGUMENT for an unknown pre or rules. */
+lr_status lr_split_compile(lr_split *split, int pre, int rules);
+
+void lr_split_begin(lr_split_state *state, size_t size);
+
+/* The end of the piece that begins at p < size. p is a piece's start: 0, or an end answered before; a fresh state
+ * may begin at any of them. */
+size_t lr_split_next(const lr_split *split, lr_split_state *state, const uint8_t *text, size_t p);
+
+static inline unsigned lr_flags_at(const lr_split *split, const uint8_t *p) {
+    return p[0] < 0x80 ? split->ascii[p[0]] : split->wide[lr_unicode_of(lr_utf8_at(p))];
+}
+
+/* The end of the run of characters from p on that have one of `flags`, or that have none when `without`. */
+static inline size_t lr_run(const lr_split *split, const uint8_t *text, size_t p, size_t end, unsigned flags,
+                            int without) {
+    while (p < end && ((lr_flags_at(split, text + p) & flags) != 0) != (without != 0)) p += lr_utf8_length(text[p]);
+    return p;
+}
+
+size_t lr_match_gpt2(const lr_split *split, const uint8_t *text, size_t p, size_t end);
+size_t lr_match_llama3(const lr_split *split, const uint8_t *text, size_t p, size_t end);
+size_t lr_match_cased(const lr_split *split, const uint8_t *text, size_t p, size_t end);
+size_t lr_match_deepseek3(const lr_split *split, const uint8_t *text, size_t p, size_t end);
+
+#endif
