@@ -1,44 +1,67 @@
-"""The choice: from a model and a machine to settings that fit, with reasons."""
+"""From a model and a machine to a plan: the planner as one pure function.
+
+plan = make_plan(model, host)                    one file
+plan = make_plan(offers, host, Wanted(...))      a catalogue entry: every quantization it has
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from localrun.hardware.facts import Host
 from localrun.model.facts import Model
-from localrun.plan.kv import kv_cache
-from localrun.plan.values import Band, DeviceMemory, Kv, Plan, Settings, Speed, Wanted
-from localrun.units import MIB, format_size
+from localrun.plan import advice
+from localrun.plan.choose import Choice, Offer, choose, choose_quant
+from localrun.plan.rates import DEFAULT, Rates
+from localrun.plan.speed import speed_of
+from localrun.plan.values import Kv, Plan, Wanted
 
 
-def make_plan(model: Model, host: Host, wanted: Wanted) -> Plan:
-    ctx = wanted.ctx_size if isinstance(wanted.ctx_size, int) else model.shape.n_ctx_train
-    settings = Settings(
-        ctx_size=ctx,
-        threads=wanted.threads or host.cpu.cores,
-        cache_type_k=wanted.cache_type_k or "f16",
-        cache_type_v=wanted.cache_type_v or "f16",
-        parallel=wanted.parallel or 1,
-    )
-    layout = kv_cache(model.shape, settings, model.architecture)
-    reasons = [f"weights {format_size(model.weights_bytes)}, KV {format_size(layout.bytes)}"]
-    compute = 64 * MIB
-    while layout.bytes + model.weights_bytes + compute > host.ram.available and settings.ctx_size > 4096:
-        settings = replace(settings, ctx_size=settings.ctx_size // 2)
-        layout = kv_cache(model.shape, settings, model.architecture)
-        reasons.append(f"context reduced to {settings.ctx_size}")
-    total = layout.bytes + model.weights_bytes + compute
-    memory = DeviceMemory(
-        "CPU", model.weights_bytes, layout.bytes, compute, 0, total, host.ram.available, model.weights_bytes
-    )
-    nothing = Band(0.0, 0.0, 0.0)
+def make_plan(
+    model: Model | Sequence[Offer],
+    host: Host,
+    wanted: Wanted | None = None,
+    rates: Rates = DEFAULT,
+    to_download: int = 0,
+    advise: bool = True,
+) -> Plan:
+    """What would run, where every byte goes, how fast, and why. Raises UsageError, ModelError.
+
+    `to_download`: bytes that are not on this machine yet and need room on its disk.
+    `advise=False` leaves out alternatives, fixes and the context ladder, which take further searches.
+    """
+    wanted = wanted or Wanted()
+    offers: Sequence[Offer] = ()
+    if isinstance(model, Model):
+        chosen, choice = model, choose(model, host, wanted, rates)
+    else:
+        offers = model
+        chosen, choice = choose_quant(offers, host, wanted, rates)
+    plan = _plan(chosen, host, choice)
+    plan = replace(plan, reasons=advice.reasons(plan, choice, wanted))
+    if to_download > host.disk_free > 0:
+        plan = replace(plan, verdict="too-big", reasons=(advice.no_disk(to_download, host), *plan.reasons))
+    if advise:
+        plan = replace(
+            plan,
+            alternatives=advice.alternatives(plan, wanted, offers, rates),
+            fixes=advice.fixes(plan, choice, wanted),
+            ladder=advice.ladder(plan, choice, wanted),
+        )
+    return plan
+
+
+def _plan(model: Model, host: Host, choice: Choice) -> Plan:
+    found = choice.found
+    speed = speed_of(choice.fitter.traffic_for(found.settings), found.settings, found.memory, found.kv)
     return Plan(
-        verdict="fits" if total <= host.ram.available else "too-big",
+        verdict=found.verdict,
         model=model,
         host=host,
-        settings=settings,
-        memory=(memory,),
-        kv=Kv(layout.bytes, layout.cells, layout.bytes_per_token),
-        speed=Speed(nothing, nothing, "not estimated yet"),
-        reasons=tuple(reasons),
+        settings=found.settings,
+        memory=found.memory,
+        kv=Kv(found.kv.bytes, found.kv.cells * found.kv.streams, found.kv.bytes_per_token),
+        speed=speed,
+        reasons=(),
     )

@@ -1,0 +1,234 @@
+"""Why a plan is what it is, what a change would cost, and what works where it does not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from localrun.errors import LocalrunError
+from localrun.hardware.facts import Host
+from localrun.model.facts import Model
+from localrun.plan.choose import LADDER, Choice, Offer, choose, contexts
+from localrun.plan.fit import RANK, Candidate
+from localrun.plan.quality import loss
+from localrun.plan.rates import Rates
+from localrun.plan.speed import missing_bytes
+from localrun.plan.values import Alternative, Plan, Verdict, Wanted
+from localrun.units import GIB, format_size
+
+#: No more than this many alternatives, fixes and rungs: a page, not a report.
+_MOST = 6
+
+
+def no_disk(needed: int, host: Host) -> str:
+    return f"the download takes {format_size(needed)}, the disk has {format_size(host.disk_free)} free"
+
+
+def reasons(plan: Plan, choice: Choice, wanted: Wanted) -> tuple[str, ...]:
+    """One line for each decision, the verdict first."""
+    s, shape = plan.settings, plan.model.shape
+    lines = [_verdict(plan)]
+    if plan.host.gpus:
+        lines.append(_placement(plan))
+    trained = shape.n_ctx_train
+    if isinstance(wanted.ctx_size, int):
+        lines.append(f"context {s.ctx_size} as asked")
+        if trained and s.ctx_size > trained:
+            factor = s.ctx_size / trained
+            lines.append(
+                f"warning: the model was trained on {trained} tokens; YaRN would stretch it {factor:.1f} times"
+            )
+    else:
+        first = contexts(trained, wanted)[0]
+        if s.ctx_size == first:
+            lines.append(f"context {s.ctx_size}" + (": all it was trained on" if first == trained else ""))
+        else:
+            lines.append(
+                f"context {s.ctx_size}, reduced from {first}: the larger cache would not fit or cost speed"
+            )
+    if s.cache_type_k == "q8_0" and wanted.cache_type_k is None:
+        lines.append("KV cache in q8_0: half of f16's memory for next to no quality")
+    if not s.repack:
+        lines.append("weights are not repacked: the copies would not fit in RAM")
+    if not choice.found.kv.exact:
+        low, high = choice.found.kv.low, choice.found.kv.high
+        lines.append(
+            f"architecture {plan.model.architecture} is unknown here: cache sized by its declared heads, "
+            f"{format_size(low)} to {format_size(high)}"
+        )
+    if shape.n_nextn:
+        lines.append(f"{shape.n_nextn} next-token-prediction block: in the file, not loaded")
+    return tuple(lines)
+
+
+def _verdict(plan: Plan) -> str:
+    cpu = plan.memory[-1]
+    if plan.verdict == "fits":
+        room = min(d.budget - d.total for d in plan.memory)
+        return f"all {format_size(sum(d.total for d in plan.memory))} are in memory, {format_size(room)} to spare"
+    if plan.verdict == "pages":
+        return (
+            f"{format_size(missing_bytes(cpu))} of the weights have no room in RAM and are read from disk "
+            f"again and again"
+        )
+    over = [
+        f"{d.device} is {format_size(d.total - d.budget)} over" for d in plan.memory if d.total > d.budget
+    ]
+    return f"needs {format_size(sum(d.total for d in plan.memory))}: {', '.join(over) or 'unified memory is over'}"
+
+
+def _placement(plan: Plan) -> str:
+    s, layers = plan.settings, plan.model.shape.n_layers
+    if s.n_gpu_layers == 0:
+        return "nothing on the GPU"
+    if s.n_gpu_layers <= layers:
+        return f"{s.n_gpu_layers} of {layers + 1} layers on the GPU, the rest in RAM"
+    if s.n_cpu_moe:
+        kept = layers - s.n_cpu_moe
+        rest = (
+            f"all but the routed experts of {s.n_cpu_moe} layers"
+            if kept > 0
+            else "all but the routed experts"
+        )
+        return f"{rest} on the GPU: a token passes every dense weight but few experts"
+    return "all layers on the GPU"
+
+
+def ladder(plan: Plan, choice: Choice, wanted: Wanted) -> tuple[tuple[int, Verdict, float], ...]:
+    """(context, verdict, tokens per second) with the placement that each context would get."""
+    trained = plan.model.shape.n_ctx_train
+    top = max(trained, plan.settings.ctx_size)
+    steps = sorted({*(n for n in LADDER if n <= top), top, plan.settings.ctx_size})
+    rungs: list[tuple[int, Verdict, float]] = []
+    for ctx in steps:
+        found = choice.fitter.best(
+            replace(plan.settings, ctx_size=ctx, override_tensor=wanted.override_tensor or ())
+        )
+        rungs.append((ctx, found.verdict, found.rate))
+        if found.verdict == "too-big" and ctx > plan.settings.ctx_size:
+            break
+    return tuple(rungs)
+
+
+def fixes(plan: Plan, choice: Choice, wanted: Wanted) -> tuple[str, ...]:
+    """What one flag more or less would change, priced in memory and speed."""
+    if plan.verdict == "too-big":
+        return ()
+    s, found = plan.settings, choice.found
+    lines = []
+    trials: list[tuple[str, Candidate]] = []
+    evaluate = choice.fitter.evaluate_any
+    if s.n_cpu_moe:
+        fewer, more = max(0, s.n_cpu_moe - 2), min(plan.model.shape.n_layers, s.n_cpu_moe + 2)
+        for n in (fewer, more):
+            if n != s.n_cpu_moe:
+                change = replace(s, n_cpu_moe=n, override_tensor=wanted.override_tensor or ())
+                trials.append((f"n-cpu-moe {s.n_cpu_moe} to {n}", evaluate(change)))
+    elif 0 < s.n_gpu_layers <= plan.model.shape.n_layers:
+        for n in (s.n_gpu_layers - 2, s.n_gpu_layers + 2):
+            if n > 0:
+                trials.append((f"n-gpu-layers {s.n_gpu_layers} to {n}", evaluate(replace(s, n_gpu_layers=n))))
+    if s.ctx_size * 2 <= plan.model.shape.n_ctx_train:
+        trials.append(
+            (f"ctx-size {s.ctx_size} to {s.ctx_size * 2}", evaluate(replace(s, ctx_size=s.ctx_size * 2)))
+        )
+    if s.cache_type_k == "f16" and len(_types(plan, wanted)) > 1:
+        quantized = replace(s, cache_type_k="q8_0", cache_type_v="q8_0", flash_attn="on")
+        trials.append(("KV f16 to q8_0", evaluate(quantized)))
+    for name, trial in trials:
+        lines.append(f"{name}: {_price(found, trial)}")
+    return tuple(lines[:_MOST])
+
+
+def _types(plan: Plan, wanted: Wanted) -> list[tuple[str, str]]:
+    from localrun.plan.choose import cache_types
+
+    return cache_types(plan.model, replace(wanted, goal="balanced", cache_type_k=None, cache_type_v=None))
+
+
+def _price(before: Candidate, after: Candidate) -> str:
+    parts = []
+    for old, new in zip(before.memory, after.memory, strict=True):
+        if abs(new.total - old.total) >= 1 << 20:
+            name = "RAM" if old.device == "CPU" else old.device + " VRAM"
+            sign = "+" if new.total > old.total else "-"
+            parts.append(f"{sign}{format_size(abs(new.total - old.total))} {name}")
+    gain = after.rate - before.rate
+    if abs(gain) >= 0.05:
+        parts.append(f"{gain:+.1f} tok/s")
+    if after.verdict != before.verdict:
+        parts.append({"fits": "then fits", "pages": "then pages", "too-big": "does not fit"}[after.verdict])
+    return ", ".join(parts) or "changes nothing"
+
+
+def alternatives(
+    plan: Plan, wanted: Wanted, offers: Sequence[Offer], rates: Rates
+) -> tuple[Alternative, ...]:
+    """On a verdict that is not `fits`: smaller quants, smaller settings, and the hardware that would do."""
+    if plan.verdict == "fits":
+        return ()
+    found: list[Alternative] = []
+    found += _smaller_settings(plan, wanted, rates)
+    found += _smaller_quants(plan, wanted, offers, rates)
+    found += _more_hardware(plan, wanted, rates)
+    better = [a for a in found if RANK[a.verdict] > RANK[plan.verdict]]
+    return tuple(better[:_MOST])
+
+
+def _smaller_settings(plan: Plan, wanted: Wanted, rates: Rates) -> list[Alternative]:
+    """What dropping the user's own flags would give."""
+    free = Wanted(goal=wanted.goal, quant=wanted.quant)
+    if free == wanted:
+        return []
+    try:
+        freed = choose(plan.model, plan.host, free, rates).found
+    except LocalrunError:
+        return []
+    if RANK[freed.verdict] <= RANK[plan.verdict]:
+        return []
+    s = freed.settings
+    return [
+        Alternative(f"--ctx-size {s.ctx_size} --cache-type-k {s.cache_type_k}", freed.verdict, freed.rate)
+    ]
+
+
+def _smaller_quants(plan: Plan, wanted: Wanted, offers: Sequence[Offer], rates: Rates) -> list[Alternative]:
+    smaller = sorted((o for o in offers if o.bytes < plan.model.weights_bytes), key=lambda o: loss(o.quant))
+    found = []
+    for offer in smaller:
+        best = choose(offer.model(), plan.host, wanted, rates).found
+        if RANK[best.verdict] > RANK[plan.verdict]:
+            found.append(Alternative(f"--quant {offer.quant}", best.verdict, best.rate))
+            break
+    return found
+
+
+def _more_hardware(plan: Plan, wanted: Wanted, rates: Rates) -> list[Alternative]:
+    """The RAM, in sizes that machines are sold with, at which this very model fits."""
+    host, model = plan.host, plan.model
+    if any(gpu.unified for gpu in host.gpus):
+        return _more_unified(model, host, wanted, rates)
+    for size in (32, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048):
+        total = size * GIB
+        if total <= host.ram.total:
+            continue
+        larger = replace(host, ram=replace(host.ram, total=total, available=total * 94 // 100))
+        best = choose(model, larger, wanted, rates).found
+        if best.verdict == "fits":
+            return [
+                Alternative(f"{size} GiB of RAM instead of {format_size(host.ram.total)}", "fits", best.rate)
+            ]
+    return []
+
+
+def _more_unified(model: Model, host: Host, wanted: Wanted, rates: Rates) -> list[Alternative]:
+    for size in (24, 32, 36, 48, 64, 96, 128, 192, 256, 512):
+        total = size * GIB
+        if total <= host.ram.total:
+            continue
+        gpus = tuple(replace(g, vram_total=total * 3 // 4, vram_free=total * 3 // 4) for g in host.gpus)
+        larger = replace(host, ram=replace(host.ram, total=total, available=total * 94 // 100), gpus=gpus)
+        best = choose(model, larger, wanted, rates).found
+        if best.verdict == "fits":
+            return [Alternative(f"a machine of this kind with {size} GiB", "fits", best.rate)]
+    return []

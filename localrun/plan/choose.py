@@ -1,0 +1,192 @@
+"""The choice over context, cache types, batch and quantization, by what the user wants most."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from math import log2
+
+from localrun.errors import UsageError
+from localrun.hardware.facts import Host
+from localrun.model.facts import Model
+from localrun.plan.fit import Candidate, Fitter
+from localrun.plan.kv import check_types
+from localrun.plan.quality import ACCEPTABLE, cache_loss, loss
+from localrun.plan.rates import Rates
+from localrun.plan.values import Goal, Settings, Wanted
+from localrun.units import GIB, MIB
+
+#: Contexts that are tried, largest first; the trained one is put before those that it is above.
+LADDER = (10485760, 4194304, 1048576, 524288, 262144, 163840, 131072, 65536, 32768, 16384, 8192, 4096)
+_LARGEST: dict[Goal, int] = {"balanced": 32768, "speed": 8192, "quality": 16384, "context": LADDER[0]}
+#: A larger context may cost this share of the speed that the smallest one would have.
+_MAY_COST: dict[Goal, float] = {"balanced": 0.15, "speed": 0.0, "quality": 0.3, "context": 0.9}
+#: Faster than reading speed is worth nothing more, tokens per second.
+_ENOUGH = 30.0
+#: Slower than this is no conversation any more.
+_USABLE = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """One quantization that could be had: its size before its tensors are looked at."""
+
+    quant: str
+    bytes: int
+    model: Callable[[], Model]
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    fitter: Fitter
+    found: Candidate
+
+
+def contexts(trained: int, wanted: Wanted) -> list[int]:
+    """Context sizes to try, the most wanted first."""
+    if isinstance(wanted.ctx_size, int):
+        return [wanted.ctx_size]
+    goal: Goal = "context" if wanted.ctx_size == "max" else wanted.goal
+    top = min(_LARGEST[goal], trained) if trained else _LARGEST[goal]
+    return [top, *(n for n in LADDER if n < top)]
+
+
+def cache_types(model: Model, wanted: Wanted) -> list[tuple[str, str]]:
+    """K and V types to try. Raises UsageError for fixed ones that the model refuses."""
+    k, v = wanted.cache_type_k, wanted.cache_type_v
+    if k or v:
+        return [(k or v or "f16", v or k or "f16")]
+    if wanted.goal == "quality" or wanted.flash_attn == "off":
+        return [("f16", "f16")]
+    try:
+        check_types(model.shape, _typed(Settings(4096), "q8_0", "q8_0"))
+    except UsageError:
+        return [("f16", "f16")]
+    return [("f16", "f16"), ("q8_0", "q8_0")]
+
+
+def _typed(settings: Settings, k: str, v: str) -> Settings:
+    # A quantized V needs flash attention, so it is no longer left to the engine.
+    plain = ("f16", "f32", "bf16")
+    flash = "on" if settings.flash_attn == "auto" and not (k in plain and v in plain) else settings.flash_attn
+    return replace(settings, cache_type_k=k, cache_type_v=v, flash_attn=flash)
+
+
+def base(host: Host, wanted: Wanted) -> Settings:
+    """What does not depend on the search: the user's flags, else the defaults."""
+    cache = wanted.cache_ram
+    if cache is None:
+        # llama-server's own default is 8 GiB, which no small machine can spare.
+        cache = min(GIB, host.ram.available // 16) // MIB * MIB
+    ubatch = wanted.ubatch_size or min(512, wanted.batch_size or 512)
+    return Settings(
+        ctx_size=4096,
+        batch_size=max(wanted.batch_size or 2048, ubatch),
+        ubatch_size=ubatch,
+        parallel=wanted.parallel or 1,
+        override_tensor=wanted.override_tensor or (),
+        tensor_split=wanted.tensor_split or (),
+        flash_attn=wanted.flash_attn or "auto",
+        threads=wanted.threads or threads_for(host),
+        cache_ram=cache,
+        mmap=wanted.mmap if wanted.mmap is not None else True,
+    )
+
+
+def threads_for(host: Host) -> int:
+    """Physical cores, one left to the system where there are more than four: a full machine stalls
+    llama.cpp's spinning threads."""
+    return max(1, host.cpu.cores - 1 if host.cpu.cores > 4 else host.cpu.cores)
+
+
+def choose(model: Model, host: Host, wanted: Wanted, rates: Rates) -> Choice:
+    """The best settings for one quantization."""
+    settings = base(host, wanted)
+    fitter = Fitter.of(model, host, wanted, settings, rates)
+    sizes, types = contexts(model.shape.n_ctx_train, wanted), cache_types(model, wanted)
+    smallest = fitter.best(replace(_typed(settings, *types[-1]), ctx_size=sizes[-1]))
+    enough = smallest.rate * (1 - _MAY_COST[wanted.goal if wanted.ctx_size != "max" else "context"])
+    found = smallest
+    if smallest.verdict == "fits":
+        tried = ((ctx, k, v) for ctx in sizes for k, v in types)
+        for ctx, k, v in tried:
+            candidate = fitter.best(replace(_typed(settings, k, v), ctx_size=ctx))
+            if candidate.verdict == "fits" and candidate.rate >= enough * 0.999:
+                found = candidate
+                break
+    elif len(types) > 1:
+        plain = fitter.best(replace(_typed(settings, *types[0]), ctx_size=sizes[-1]))
+        found = max(plain, found, key=lambda c: c.order)
+    return Choice(fitter, _larger_batch(fitter, _boundary(fitter, found), wanted))
+
+
+def _boundary(fitter: Fitter, found: Candidate) -> Candidate:
+    """One layer's experts need not go to RAM whole: keep the parts of it on the GPU that have room."""
+    s = found.settings
+    ours = fitter.wanted.n_cpu_moe is None and fitter.wanted.override_tensor is None
+    if not ours or not s.n_cpu_moe or not s.n_gpu_layers or len(fitter.host.gpus) > 1:
+        return found
+    layer = s.n_cpu_moe - 1
+    for parts in ("up", "up|gate"):
+        pattern = rf"blk\.{layer}\.ffn_({parts})_exps=CPU"
+        partial = fitter.exact(replace(s, n_cpu_moe=layer, override_tensor=(pattern,)))
+        if partial.verdict == found.verdict and partial.rate > found.rate:
+            return partial
+    return found
+
+
+def _larger_batch(fitter: Fitter, found: Candidate, wanted: Wanted) -> Candidate:
+    """Experts in RAM are copied to the GPU once per ubatch of a prompt: a larger one pays if it fits."""
+    s = found.settings
+    if wanted.ubatch_size or wanted.batch_size or not s.n_cpu_moe or not s.n_gpu_layers or s.override_tensor:
+        return found
+    for size in (2048, 1024):
+        larger = fitter.evaluate(replace(s, ubatch_size=size))
+        if larger.verdict == found.verdict and larger.rate >= found.rate * 0.999:
+            return larger
+    return found
+
+
+def utility(found: Candidate, quant: str, goal: Goal) -> tuple[float, ...]:
+    """Better is greater. The verdict always comes first."""
+    s = found.settings
+    cost = loss(quant) + cache_loss(s.cache_type_k)
+    first = found.order[0]
+    if goal == "speed":
+        return (first, cost <= ACCEPTABLE, found.rate)
+    if goal == "context":
+        return (first, cost <= ACCEPTABLE, s.ctx_size, log2(min(found.rate, _ENOUGH)) - cost)
+    if goal == "quality":
+        return (first, found.rate >= _USABLE, -cost, found.rate)
+    return (first, log2(min(found.rate, _ENOUGH)) - cost)
+
+
+def choose_quant(offers: Sequence[Offer], host: Host, wanted: Wanted, rates: Rates) -> tuple[Model, Choice]:
+    """The best of all quantizations. `offers` must not be empty."""
+    best: tuple[tuple[float, ...], Model, Choice] | None = None
+    for offer in _worth_trying(offers, host):
+        model = offer.model()
+        choice = choose(model, host, wanted, rates)
+        worth = utility(choice.found, offer.quant, wanted.goal)
+        if best is None or worth > best[0]:
+            best = (worth, model, choice)
+    assert best is not None
+    return best[1], best[2]
+
+
+def _worth_trying(offers: Sequence[Offer], host: Host) -> list[Offer]:
+    """Those that could fit by size alone; where none can, the three smallest, which may page.
+
+    Of sizes within 4 % of each other only the better one is looked at.
+    """
+    room = host.ram.available + sum(g.vram_free for g in host.gpus if not g.unified)
+    by_size = sorted(offers, key=lambda o: o.bytes)
+    fitting = [offer for offer in by_size if offer.bytes <= room]
+    chosen: list[Offer] = []
+    for offer in fitting or by_size[:3]:
+        if chosen and offer.bytes <= chosen[-1].bytes * 1.04:
+            if loss(offer.quant) < loss(chosen[-1].quant):
+                chosen[-1] = offer
+            continue
+        chosen.append(offer)
+    return chosen
