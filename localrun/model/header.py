@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import mmap
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,10 +15,9 @@ from localrun.errors import HeaderError, ModelError
 from localrun.model.facts import Model, ModelFile, Tensor
 from localrun.model.shape import shape_of
 from localrun.model.sniff import SNIFF_BYTES, what_it_is
+from localrun.model.split import shard_names, split_of
 from localrun.model.tensor_facts import active_of, check_tensors, parameters_of, quant_of
 from localrun.native import Header, read_header
-
-_SPLIT = re.compile(r"(?P<stem>.+)-(?P<no>\d{5})-of-(?P<count>\d{5})\.gguf", re.IGNORECASE)
 
 
 def read_model(path: Path, name: str = "") -> Model:
@@ -40,25 +38,20 @@ def read_model(path: Path, name: str = "") -> Model:
 def shard_paths(path: Path) -> tuple[Path, ...]:
     """`path`, or all shards of the split model that it belongs to, in order. Raises ModelError."""
     _check_file(path)
-    match = _SPLIT.fullmatch(path.name)
-    if match is None:
+    split = split_of(path.name)
+    if split is None:
         return (path,)
-    count = int(match["count"])
-    paths = tuple(path.with_name(shard_name(match["stem"], i, count)) for i in range(count))
-    missing = [p.name for p in paths if not p.is_file()]
-    if int(match["no"]) not in range(1, count + 1):
+    _, number, count = split
+    if not 1 <= number <= count:
         raise ModelError(f"{path.name} is numbered beyond its own count of shards")
+    paths = tuple(path.with_name(name) for name in shard_names(path.name))
+    missing = [p.name for p in paths if not p.is_file()]
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise ModelError(
             f"shard {missing[0]}{more} is missing in {path.parent}", "fetch the whole model again"
         )
     return paths
-
-
-def shard_name(stem: str, i: int, count: int) -> str:
-    """llama.cpp's name of shard `i`, counted from 0."""
-    return f"{stem}-{i + 1:05}-of-{count:05}.gguf"
 
 
 def model_from_header(headers: Sequence[Header], files: Sequence[ModelFile], name: str) -> Model:
@@ -99,8 +92,8 @@ def model_from_header(headers: Sequence[Header], files: Sequence[ModelFile], nam
 
 
 def _model_name(file_name: str) -> str:
-    match = _SPLIT.fullmatch(file_name)
-    return match["stem"] if match else file_name.removesuffix(".gguf")
+    split = split_of(file_name)
+    return split[0] if split else file_name.removesuffix(".gguf")
 
 
 def _check_file(path: Path) -> None:

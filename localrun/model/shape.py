@@ -59,7 +59,7 @@ class Keys:
         if value is None:
             return default
         if isinstance(value, Sequence) and not isinstance(value, str):
-            return max((_whole(key, v) for v in value), default=default)
+            return max((_whole(key, value[i]) for i in range(len(value))), default=default)
         return _whole(key, value)
 
     def per_layer(self, key: str, n_layers: int, default: tuple[int, ...]) -> tuple[int, ...]:
@@ -70,7 +70,7 @@ class Keys:
         if isinstance(value, Sequence) and not isinstance(value, str):
             if len(value) != n_layers:
                 raise HeaderError(f"{key} has {len(value)} values for {n_layers} layers")
-            return tuple(_whole(key, v) for v in value)
+            return tuple(_whole(key, value[i]) for i in range(n_layers))
         return (_whole(key, value),) * n_layers
 
 
@@ -149,7 +149,7 @@ def _window(keys: Keys, n: int, n_nextn: int) -> tuple[int, tuple[bool, ...]]:
     if isinstance(pattern, Sequence) and not isinstance(pattern, str):
         if len(pattern) != n:
             raise HeaderError(f"attention.sliding_window_pattern has {len(pattern)} values for {n} layers")
-        layers = (bool(flag) for flag in pattern)
+        layers = (bool(pattern[il]) for il in range(n))
     elif keys.architecture in _WINDOWED:
         period, full_first = _WINDOWED[keys.architecture]
         period = keys.number("attention.sliding_window_pattern", period)
