@@ -12,9 +12,7 @@ from localrun.hardware.identity import identity
 from localrun.units import GIB, MIB
 
 _SCHEMA = "localrun.bandwidth/1"
-#: Beyond any cache that is sold, and done in well under a second.
-_RAM_BYTES = GIB
-_RAM_PASSES = 3
+_RAM_SPARE = GIB  # below this a measurement would push others out
 _DISK_CHUNK = 4 * MIB
 _DISK_CHUNKS = 64
 
@@ -87,17 +85,15 @@ def calibrated(
 def measure_ram(host: Host) -> int:
     """Bytes per second that all usable cores read together; 0 where the C core cannot be loaded.
 
-    Takes 1 GiB of RAM, less where less is free, for about a second.
+    Takes up to 256 MiB of RAM for about half a second.
     """
+    if host.ram.available < _RAM_SPARE:
+        return 0
     try:
-        from localrun import native
+        from localrun.native import ram_bandwidth
     except ImportError:
         return 0
-    ram_bandwidth = getattr(native, "ram_bandwidth", None)
-    size = min(_RAM_BYTES, host.ram.available // 4)
-    if ram_bandwidth is None or size < 64 * MIB:
-        return 0  # below, the caches would be measured
-    return int(ram_bandwidth(host.cpu.cores, size, _RAM_PASSES))
+    return ram_bandwidth(host.cpu.cores)
 
 
 def measure_disk(path: str | os.PathLike[str]) -> int:

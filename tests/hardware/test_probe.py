@@ -1,0 +1,77 @@
+"""Detection of the machine that the suite runs on."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from localrun.hardware import pci
+from localrun.hardware.probe import detect
+from tests.hardware.trees import pci_card, tree
+
+
+def test_this_machine_is_whole(tmp_path: Path) -> None:
+    host = detect(tmp_path)
+    assert host.name == "this machine"
+    assert not host.simulated
+    assert host.cpu.name
+    assert 1 <= host.cpu.cores <= host.cpu.threads <= host.cpu.threads_total
+    assert 0 < host.ram.available <= host.ram.total
+    assert host.ram.bandwidth > 0
+    assert host.disk_free > 0
+    assert host.disk_bandwidth > 0
+
+
+def test_a_models_directory_that_is_not_there_yet(tmp_path: Path) -> None:
+    assert detect(tmp_path / "cache" / "models").disk_free > 0
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs affinity")
+def test_affinity_is_counted() -> None:
+    script = (
+        "import os, json\n"
+        "os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
+        "from localrun.hardware.probe import detect\n"
+        "cpu = detect().cpu\n"
+        "print(json.dumps([cpu.cores, cpu.threads]))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == [1, 1]
+
+
+def test_cards_on_the_bus(tmp_path: Path) -> None:
+    root = tree(
+        tmp_path,
+        {
+            **pci_card("0000:01:00.0", pci.NVIDIA, 0x2684, 0xA1),
+            **pci_card("0000:00:1f.0", pci.INTEL, 0x7A04, 0, **{}),
+            "sys/bus/pci/devices/0000:00:1f.0/class": "0x060100\n",
+            "sys/bus/pci/devices/0000:09:00.0/class": "0x120000\n",
+            "sys/bus/pci/devices/0000:09:00.0/vendor": "nonsense\n",
+        },
+    )
+    first, odd = pci.read_cards(root)
+    assert (first.address, first.vendor, first.device, first.revision) == (
+        "0000:01:00.0",
+        pci.NVIDIA,
+        0x2684,
+        0xA1,
+    )
+    assert (odd.vendor, odd.device) == (0, 0)
+    assert pci.read_cards(str(tmp_path / "none")) == ()
+
+
+def test_an_nvidia_card_without_driver_or_library_is_said(tmp_path: Path) -> None:
+    cards = pci.read_cards(tree(tmp_path, pci_card("0000:01:00.0", pci.NVIDIA, 0x2684)))
+    assert pci.without_nvml((), str(tmp_path)) == ()
+    (note,) = pci.without_nvml(cards, str(tmp_path))
+    assert "0000:01:00.0" in note
+    assert "no driver" in note
+    tree(tmp_path, {"dev/nvidiactl": ""})
+    (note,) = pci.without_nvml(cards, str(tmp_path))
+    assert "libnvidia-ml.so.1 is missing" in note
