@@ -154,7 +154,7 @@ def _price(before: Candidate, after: Candidate) -> str:
             sign = "+" if new.total > old.total else "-"
             parts.append(f"{sign}{format_size(abs(new.total - old.total))} {name}")
     gain = after.rate - before.rate
-    if abs(gain) >= 0.05:
+    if abs(gain) >= 0.05 and after.verdict != "too-big":
         parts.append(f"{gain:+.1f} tok/s")
     if after.verdict != before.verdict:
         parts.append({"fits": "then fits", "pages": "then pages", "too-big": "does not fit"}[after.verdict])

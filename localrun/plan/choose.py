@@ -13,7 +13,7 @@ from localrun.plan.fit import Candidate, Fitter
 from localrun.plan.kv import check_types
 from localrun.plan.quality import ACCEPTABLE, cache_loss, loss
 from localrun.plan.rates import Rates
-from localrun.plan.values import Goal, Settings, Wanted
+from localrun.plan.values import Goal, Settings, Verdict, Wanted
 from localrun.units import GIB, MIB
 
 #: Contexts that are tried, largest first; the trained one is put before those that it is above.
@@ -117,7 +117,13 @@ def choose(model: Model, host: Host, wanted: Wanted, rates: Rates) -> Choice:
     elif len(types) > 1:
         plain = fitter.best(replace(_typed(settings, *types[0]), ctx_size=sizes[-1]))
         found = max(plain, found, key=lambda c: c.order)
-    return Choice(fitter, _larger_batch(fitter, _boundary(fitter, found), wanted))
+    return Choice(fitter, found)
+
+
+def refine(choice: Choice) -> Choice:
+    """The last steps, which only the chosen quantization is worth."""
+    fitter = choice.fitter
+    return Choice(fitter, _larger_batch(fitter, _boundary(fitter, choice.found), fitter.wanted))
 
 
 def _boundary(fitter: Fitter, found: Candidate) -> Candidate:
@@ -158,20 +164,55 @@ def utility(found: Candidate, quant: str, goal: Goal) -> tuple[float, ...]:
         return (first, cost <= ACCEPTABLE, s.ctx_size, log2(min(found.rate, _ENOUGH)) - cost)
     if goal == "quality":
         return (first, found.rate >= _USABLE, -cost, found.rate)
-    return (first, log2(min(found.rate, _ENOUGH)) - cost)
+    # Where all of them page, every bit less is worth double: the wait is what hurts.
+    return (first, log2(min(found.rate, _ENOUGH)) * (1 if found.verdict == "fits" else 3) - cost)
 
 
 def choose_quant(offers: Sequence[Offer], host: Host, wanted: Wanted, rates: Rates) -> tuple[Model, Choice]:
-    """The best of all quantizations. `offers` must not be empty."""
+    """The best of all quantizations. `offers` must not be empty.
+
+    One is searched in full; it tells about what the others would give, in proportion to their size,
+    and those are searched in the order of that promise until none is left that could win.
+    """
+    left = _worth_trying(offers, host)
+    left.sort(key=lambda o: _first_guess(o, host))
     best: tuple[tuple[float, ...], Model, Choice] | None = None
-    for offer in _worth_trying(offers, host):
+    while left:
+        offer = left.pop(0)
         model = offer.model()
         choice = choose(model, host, wanted, rates)
         worth = utility(choice.found, offer.quant, wanted.goal)
         if best is None or worth > best[0]:
             best = (worth, model, choice)
+        promise = {o.quant: _promise(o, offer, choice.found, host, wanted.goal) for o in left}
+        left = sorted(
+            (o for o in left if promise[o.quant] > best[0]), key=lambda o: promise[o.quant], reverse=True
+        )
     assert best is not None
     return best[1], best[2]
+
+
+def _first_guess(offer: Offer, host: Host) -> tuple[bool, float]:
+    """Smallest first: what fits the GPU whole with the least loss, else the least loss down to Q4."""
+    vram = sum(g.vram_free for g in host.gpus)
+    return offer.bytes * 1.1 > vram, abs(loss(offer.quant) - loss("Q4_K_M"))
+
+
+def _promise(offer: Offer, known: Offer, found: Candidate, host: Host, goal: Goal) -> tuple[float, ...]:
+    """No less than the utility that `offer` can have, judged from a quantization that was searched.
+
+    A larger one is no faster and its verdict no better. A smaller one gains at most the share it is
+    smaller twice over, since more of it moves to a faster tier, unless it fits the GPUs whole.
+    """
+    ratio = known.bytes / max(offer.bytes, 1)
+    smaller = offer.bytes < known.bytes
+    verdict: Verdict = "fits" if smaller else found.verdict
+    rate = found.rate * (ratio**2 * 1.1 if smaller else max(ratio, 0.3))
+    if smaller and known.bytes > sum(g.vram_free for g in host.gpus) > offer.bytes:
+        rate = max(rate, _ENOUGH)
+    largest = replace(found.settings, ctx_size=LADDER[0]) if smaller else found.settings
+    hope = replace(found, verdict=verdict, rate=rate, settings=replace(largest, cache_type_k="f16"))
+    return utility(hope, offer.quant, goal)
 
 
 def _worth_trying(offers: Sequence[Offer], host: Host) -> list[Offer]:

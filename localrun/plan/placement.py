@@ -217,20 +217,30 @@ def classify(model: Model, rules: Rules) -> Iterator[tuple[Tensor, int, Group, i
     """(tensor, block, group, pinned device) of every tensor that the engine loads, copies included."""
     tied = not any(tensor.name == "output.weight" for tensor in model.tensors)
     for tensor in model.tensors:
-        il = block_of(tensor.name)
-        if il >= 0 and not rules.loads(tensor, il):
+        il, group = group_of(tensor.name)
+        if il >= rules.n_trunk and not rules.loads(tensor, il):
             continue
-        pinned = rules.override(tensor.name)
+        pinned = rules.override(tensor.name) if rules.overrides else None
         if pinned is not None:
             yield tensor, il, Group.PINNED, pinned
-        elif il >= 0:
-            yield tensor, il, Group.EXPERT if _EXPERTS.search(tensor.name) else Group.BLOCK, -1
-        elif tensor.name.startswith("token_embd"):
-            yield tensor, il, Group.CPU, -1
-            if tied and tensor.name == "token_embd.weight":
-                yield replace(tensor, name="output.weight"), il, Group.HEAD, -1
-        else:
-            yield tensor, il, Group.COPIES if tensor.name.startswith("rope_") else Group.HEAD, -1
+            continue
+        yield tensor, il, group, -1
+        if tied and tensor.name == "token_embd.weight":
+            yield replace(tensor, name="output.weight"), il, Group.HEAD, -1
+
+
+@lru_cache(maxsize=16384)
+def group_of(name: str) -> tuple[int, Group]:
+    """A tensor's block, -1 outside of blocks, and how it finds its device when nothing overrides that.
+
+    Kept by name: the quants of a model share their tensors' names, and a search looks at all of them.
+    """
+    il = block_of(name)
+    if il >= 0:
+        return il, Group.EXPERT if _EXPERTS.search(name) else Group.BLOCK
+    if name.startswith("token_embd"):
+        return il, Group.CPU
+    return il, Group.COPIES if name.startswith("rope_") else Group.HEAD
 
 
 def place(model: Model, host: Host, settings: Settings, build: frozenset[str] | None = None) -> Placement:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from localrun.hardware.facts import Host
 from localrun.model.facts import Model
 from localrun.plan import advice
-from localrun.plan.choose import Choice, Offer, choose, choose_quant
+from localrun.plan.choose import Choice, Offer, choose, choose_quant, refine
 from localrun.plan.rates import DEFAULT, Rates
 from localrun.plan.speed import speed_of
 from localrun.plan.values import Kv, Plan, Wanted
@@ -38,6 +38,7 @@ def make_plan(
     else:
         offers = model
         chosen, choice = choose_quant(offers, host, wanted, rates)
+    choice = refine(choice)
     plan = _plan(chosen, host, choice)
     plan = replace(plan, reasons=advice.reasons(plan, choice, wanted))
     if to_download > host.disk_free > 0:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
+from math import prod
 
 from localrun.hardware.facts import Gpu, Host
 from localrun.model.facts import Model
@@ -65,24 +66,29 @@ class Traffic:
         head = [0.0, 0.0, 0.0]
         pinned: list[tuple[int, float, float]] = []
         bandwidth = float(host.ram.bandwidth or RAM_BANDWIDTH)
+        known: dict[tuple[object, ...], tuple[float, float, float]] = {}
         for tensor, il, group, device in classify(model, rules):
             if il >= rules.n_trunk or group is Group.CPU or len(tensor.dims) < 2:
                 continue
-            routed = "_exps." in tensor.name
-            touched = tensor.bytes * (share if routed else 1.0)
-            seconds = rates.cpu_seconds(tensor.type, touched, threads, bandwidth) / _routed(rates, routed)
-            work = 2.0 * _elements(tensor.dims) * (share if routed else 1.0)
+            routed = group is Group.EXPERT or (group is Group.PINNED and "_exps." in tensor.name)
+            key = (tensor.type, tensor.dims, routed)
+            if key not in known:
+                touched = tensor.bytes * (share if routed else 1.0)
+                seconds = rates.cpu_seconds(tensor.type, touched, threads, bandwidth)
+                work = 2.0 * prod(tensor.dims) * (share if routed else 1.0)
+                known[key] = touched, seconds / _routed(rates, routed), work
+            touched, seconds, work = known[key]
             if il < 0:
                 head = [head[0] + touched, head[1] + seconds, head[2] + work]
-            elif group is Group.PINNED:
+                continue
+            row = rows[il]
+            row[5] += work
+            if group is Group.PINNED:
                 pinned.append((device, touched / _routed(rates, routed), seconds))
-                rows[il][5] += work
-            else:
-                row = rows[il]
-                row[1 if routed else 0] += touched
-                row[3 if routed else 2] += seconds
-                row[4] += tensor.bytes if routed else 0.0
-                row[5] += work
+                continue
+            row[1 if routed else 0] += touched
+            row[3 if routed else 2] += seconds
+            row[4] += tensor.bytes if routed else 0.0
         dense, active, dense_s, active_s, experts, flops = (
             tuple(accumulate((row[i] for row in rows), initial=0.0)) for i in range(6)
         )
@@ -93,12 +99,14 @@ class Traffic:
         """Seconds of one token with `FILL` tokens held."""
         rates, cpu = self.rates, len(self.host.gpus)
         bandwidth = float(self.host.ram.bandwidth or RAM_BANDWIDTH)
-        held = min(FILL, settings.ctx_size) / max(kv.cells, 1) / max(kv.streams, 1)
+        streams = max(kv.streams, 1)
+        # A windowed layer's cache is short: what is held of it never exceeds it.
+        held = max(kv.per_layer, default=0) * min(FILL, settings.ctx_size) / max(kv.cells * streams, 1)
         vram = ram = bound = fixed = touched = dense = 0.0
         layers = layer_devices(self.n_layers, self.host, settings)
         for device, start, stop in spans(layers[:-1]):
             middle = min(max(start, settings.n_cpu_moe), stop)
-            cache = sum(kv.per_layer[start:stop]) * held
+            cache = sum(min(held, layer / streams) for layer in kv.per_layer[start:stop])
             if device == cpu:
                 middle = stop
                 size = self.dense[stop] - self.dense[start]
@@ -186,13 +194,6 @@ def missing_bytes(cpu: DeviceMemory) -> int:
 
 def _routed(rates: Rates, routed: bool) -> float:
     return rates.routed if routed else 1.0
-
-
-def _elements(dims: tuple[int, ...]) -> int:
-    n = 1
-    for dim in dims:
-        n *= dim
-    return n
 
 
 def _bandwidth(gpu: Gpu) -> float:

@@ -52,18 +52,23 @@ class Weights:
         rest = [[0] * 5 for _ in range(n)]
         experts = [[0] * 5 for _ in range(n)]
         head, copies, pinned, pinned_repacked = [0] * 5, [0] * 5, [0] * (cpu + 1), 0
+        known: dict[tuple[object, ...], tuple[bool, int, int, int]] = {}
         for tensor, il, group, device in classify(model, rules):
-            repacked = rules.cpu_bytes(tensor) if rules.repacks(tensor) else 0
+            key = (tensor.type, tensor.dims, group)
+            if key not in known:
+                repacked = rules.cpu_bytes(tensor) if rules.repacks(tensor) else 0
+                known[key] = rules.gpu_takes(tensor), rules.gpu_bytes(tensor), rules.cpu_bytes(tensor), repacked
+            takes, on_gpu, on_cpu, repacked = known[key]
             if group in (Group.PINNED, Group.CPU):
                 at = device if group is Group.PINNED else cpu
-                pinned[at] += rules.cpu_bytes(tensor) if at == cpu else rules.gpu_bytes(tensor)
+                pinned[at] += on_cpu if at == cpu else on_gpu
                 pinned_repacked += repacked if at == cpu else 0
                 continue
-            row = {Group.BLOCK: rest, Group.EXPERT: experts}.get(group, [head])[max(il, 0)]
+            row = rest[il] if group is Group.BLOCK else experts[il] if group is Group.EXPERT else head
             row = copies if group is Group.COPIES else row
-            size = 0 if rules.shared(model, tensor, group) else rules.cpu_bytes(tensor)
-            if rules.gpu_takes(tensor):
-                row[0] += rules.gpu_bytes(tensor)
+            size = 0 if group is Group.HEAD and rules.shared(model, tensor, group) else on_cpu
+            if takes:
+                row[0] += on_gpu
             else:
                 row[1] += size
                 row[2] += repacked
