@@ -56,6 +56,7 @@ class Ollama:
 @dataclass(frozen=True, slots=True)
 class Template:
     file: str  # in llama.cpp's models/templates, "" = none
+    carried: bool  # the published GGUF files have a template of their own
     note: str
     source: str
 
@@ -113,7 +114,7 @@ def entry_of(table: Mapping[str, Any], like: Mapping[str, Any]) -> Entry:
         gated=t.get("gated", False),
         sampling=tuple((k, float(v)) for k, v in sampling.items()),
         sampling_source=sampling_source,
-        template=Template(t["template"].get("file", ""), t["template"]["note"], t["template"]["source"]),
+        template=_template(t["template"]),
         ollama=Ollama(t["ollama"]["tag"], t["ollama"].get("note", ""), t["ollama"]["source"]),
         notes=tuple(t.get("notes", ())),
         repos=tuple(_repo(r, t["architecture"], shape) for r in t.get("repo", ())),
@@ -122,6 +123,10 @@ def entry_of(table: Mapping[str, Any], like: Mapping[str, Any]) -> Entry:
 
 def _license(t: Mapping[str, Any]) -> License:
     return License(t["id"], t.get("name", t["id"]), t.get("note", ""), t["source"])
+
+
+def _template(t: Mapping[str, Any]) -> Template:
+    return Template(t.get("file", ""), t.get("carried", True), t["note"], t["source"])
 
 
 def _shape(t: Mapping[str, Any]) -> Shape:

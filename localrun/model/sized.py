@@ -162,5 +162,6 @@ def _model(
         license=entry.license.id,
         vocab_type="gpt2",
         vocab_pre=entry.vocab_pre,
+        chat_template=entry.template.carried,
         notes=notes,
     )
