@@ -12,7 +12,7 @@
 enum { LR_MEMBW_THREADS = 256, LR_MEMBW_PASSES = 1000 };
 
 /* Reads `bytes` (far more than the last cache holds) with `threads` threads, each its share, at most `passes`
- * times, and after the first pass only until `budget_ns` have gone by since the buffer was ready. The best pass
+ * times, and after the first pass only until `budget_ns` have gone by since the call. The best pass
  * counts: others have used the machine during the rest.
  * LR_E_ARGUMENT: threads, passes 0 or over the limits above, less than 64 KiB a thread. LR_E_MEMORY: no memory,
  * no thread. LR_E_UNSUPPORTED: no POSIX threads here. */

@@ -125,6 +125,10 @@ void lr_meter_token(lr_meter *m, uint64_t now) {
     lr_meter_tokens(m, now, 1);
 }
 
+void lr_meter_push(lr_meter *m, const uint64_t *at, size_t n) {
+    for (size_t i = 0; i < n; i++) lr_meter_tokens(m, at[i], 1);
+}
+
 static double per_second(uint64_t tokens, uint64_t ns) {
     return ns > 0 ? (double)tokens * 1e9 / (double)ns : 0;
 }

@@ -51,6 +51,9 @@ void lr_meter_prompt(lr_meter *meter, uint64_t now, uint64_t prompt_tokens);
 void lr_meter_token(lr_meter *meter, uint64_t now);
 void lr_meter_tokens(lr_meter *meter, uint64_t now, uint32_t n);
 
+/* `n` tokens that came one by one, at the times in `at`. */
+void lr_meter_push(lr_meter *meter, const uint64_t *at, size_t n);
+
 /* What it says at `now`, the current rate over the last `window` ns. LR_AGAIN: a writer was in the way. */
 lr_status lr_meter_read(const lr_meter *meter, uint64_t now, uint64_t window, lr_meter_reading *reading);
 

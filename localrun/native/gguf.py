@@ -25,7 +25,7 @@ _TYPES = tuple(
 )
 
 
-class NeedMore(HeaderError):  # noqa: N818 - an answer more often than an error
+class NeedMore(HeaderError):
     """The bytes end inside the header, and the file may go on: `bytes` of it at least are needed."""
 
     def __init__(self, needed: int) -> None:

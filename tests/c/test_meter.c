@@ -75,6 +75,11 @@ static void test_batches(void) {
     lr_meter_tokens(m, 300 * MS, 0);
     lr_meter_reading r = read_at(m, 200 * MS);
     CHECK(r.tokens == 12 && r.max_ns == 25 * MS && r.min_ns == 0 && near(r.rate_average, 80, 1e-9));
+    lr_meter_prompt(m, 0, 1);
+    lr_meter_push(m, (const uint64_t[]){10 * MS, 20 * MS, 50 * MS}, 3);
+    lr_meter_push(m, NULL, 0);
+    r = read_at(m, 50 * MS);
+    CHECK(r.tokens == 3 && r.first_ns == 10 * MS && r.min_ns == 10 * MS && r.max_ns == 30 * MS);
     free(m);
 }
 
