@@ -113,10 +113,15 @@ def sync(path: Path) -> None:
 
 
 def write_small(path: Path, text: str) -> None:
-    """Replaces a small file in one step; the caller holds the lock over it. OSError passes."""
+    """Replaces a small file in one step. OSError passes."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Replaces a file in one step. OSError passes. Only one process may write it at a time, or all the same."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".new")
-    temporary.write_text(text, encoding="utf-8")
+    temporary.write_bytes(data)
     os.replace(temporary, path)
 
 

@@ -2,14 +2,56 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
 from localrun.errors import FetchError
-from localrun.model.transfer import Refused
+from localrun.model.sources import HubRef
+from localrun.model.transfer import Http, Refused
+from localrun.model.variants import RepoFile, check_name
 
 _ENDPOINT = "https://huggingface.co"
+
+
+@dataclass(frozen=True, slots=True)
+class Repo:
+    """A repository at one commit."""
+
+    name: str
+    commit: str  # 40 hex digits
+    files: tuple[RepoFile, ...]
+    license: str = ""  # as its card states it
+
+
+def list_repo(http: Http, ref: HubRef, env: Mapping[str, str]) -> Repo:
+    """What a repository holds now. Raises FetchError, in words that say what to do."""
+    url = f"{endpoint(env)}/api/models/{ref.repo}/revision/{quote(ref.revision, safe='')}?blobs=true"
+    try:
+        about = json.loads(http.get(url, key_headers(env)))
+        files = tuple(_file(sibling) for sibling in about["siblings"])
+        commit, card = about["sha"], about.get("cardData") or {}
+    except Refused as e:
+        raise explained(e, ref.repo, env) from None
+    except (ValueError, LookupError, TypeError, AttributeError) as e:
+        raise FetchError(f"the hub's answer about {ref.repo} cannot be read: {e!r}") from None
+    if not isinstance(commit, str) or not re.fullmatch(r"[0-9a-f]{40}", commit):
+        raise FetchError(f"the hub's answer about {ref.repo} names no commit")
+    stated = card.get("license") if isinstance(card, dict) else ""
+    return Repo(ref.repo, commit, files, stated if isinstance(stated, str) else "")
+
+
+def _file(sibling: dict[str, object]) -> RepoFile:
+    path, size, lfs = sibling["rfilename"], sibling.get("size"), sibling.get("lfs")
+    if not isinstance(path, str):
+        raise TypeError("a file without a name")
+    check_name(path)
+    sha256 = lfs.get("sha256") if isinstance(lfs, dict) else ""
+    known = isinstance(sha256, str) and re.fullmatch(r"[0-9a-f]{64}", sha256)
+    return RepoFile(path, size if type(size) is int and size >= 0 else 0, str(sha256) if known else "")
 
 
 def endpoint(env: Mapping[str, str]) -> str:

