@@ -55,20 +55,25 @@ def store(path: str | os.PathLike[str], key: str, **rates: int) -> None:
 
 
 def calibrated(
-    host: Host, path: str | os.PathLike[str], measure: Callable[[Host], int] | None = None
+    host: Host,
+    path: str | os.PathLike[str],
+    measure: Callable[[Host], int] | None = None,
+    *,
+    again: bool = False,
 ) -> Host:
     """`host` with the bandwidths that were measured on hardware like it.
 
     `measure` (for example `measure_ram`) is called when RAM has no measured figure yet, and its answer
-    kept; 0 means that it could not measure. A simulated host is given back as it is.
+    kept; 0 means that it could not measure. With `again` it is called in any case, and the larger figure
+    kept: other programs only ever lower it. A simulated host is given back as it is.
     """
     if host.simulated:
         return host
     key = identity(host)
     rates = load(path).get(key, {})
-    if "ram" not in rates and measure is not None:
+    if measure is not None and (again or "ram" not in rates):
         rate = measure(host)
-        if rate > 0:
+        if rate > rates.get("ram", 0):
             rates = {**rates, "ram": rate}
             try:
                 store(path, key, ram=rate)

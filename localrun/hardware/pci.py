@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass
+from typing import NamedTuple
 
 NVIDIA, AMD, INTEL = 0x10DE, 0x1002, 0x8086
 #: PCI classes: 0x03 display controllers, 0x12 processing accelerators (AMD Instinct).
 _CLASSES = ("0x03", "0x12")
 
 
-@dataclass(frozen=True, slots=True)
-class PciCard:
+class PciCard(NamedTuple):
     address: str  # "0000:03:00.0"
     vendor: int
     device: int
@@ -59,6 +58,8 @@ def without_nvml(cards: tuple[PciCard, ...], root: str = "/") -> tuple[str, ...]
     if os.path.exists(os.path.join(root, "dev/nvidiactl")):
         return ("NVIDIA: a driver is loaded, but its library libnvidia-ml.so.1 is missing",)
     seen = [card.address for card in cards if card.vendor == NVIDIA]
+    if seen and os.path.exists(os.path.join(root, "sys/module/nvidia")):
+        return ("NVIDIA: a driver is loaded outside this container: start it with the GPUs (--gpus all)",)
     if seen:
         return (f"NVIDIA: a card is in the machine (PCI {', '.join(seen)}), but no driver for it",)
     return ()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from localrun.hardware import host, pci, system
 from localrun.hardware.cgroup import Limits, read_limits
 from localrun.hardware.facts import Cpu, Gpu, Host, Ram
-from localrun.hardware.rates import DISK_BANDWIDTH, estimate_disk, ram_with_estimate
+from localrun.hardware.rates import DISK_BANDWIDTH, estimate_disk, populated_channels, ram_with_estimate
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,7 +35,7 @@ def detect(models_dir: Path | str | None = None, environ: Mapping[str, str] = os
         system=name,
         arch=arch,
         cpu=cpu,
-        ram=ram_with_estimate(ram, cpu, gpus),
+        ram=ram_with_estimate(ram, cpu, gpus, populated_channels() if name == "linux" else 0),
         gpus=gpus,
         disk_free=_disk_free(path, notes),
         disk_bandwidth=estimate_disk(path) if name == "linux" else DISK_BANDWIDTH,

@@ -1,5 +1,4 @@
-"""Bandwidths that nobody measured yet: estimates by CPU, memory generation and kind of disk. Pure, but for
-one look at sysfs.
+"""Bandwidths that nobody measured yet: estimates by CPU, memory channels and kind of disk.
 
 A measured figure always wins (`calibration`); until then these are shown as estimates.
 """
@@ -52,16 +51,16 @@ _MEMORY: tuple[tuple[str, int, int], ...] = (
 )
 
 
-def ram_with_estimate(ram: Ram, cpu: Cpu, gpus: Sequence[Gpu] = ()) -> Ram:
-    """`ram` with an estimated bandwidth where it has none."""
+def ram_with_estimate(ram: Ram, cpu: Cpu, gpus: Sequence[Gpu] = (), channels: int = 0) -> Ram:
+    """`ram` with an estimated bandwidth where it has none. `channels` with memory in them, 0 = unknown."""
     if ram.bandwidth:
         return ram
     shared = max((gpu.bandwidth for gpu in gpus if gpu.unified), default=0)
-    rate = shared * _UNIFIED_SHARE if shared else estimate_ram(cpu)
+    rate = shared * _UNIFIED_SHARE if shared else estimate_ram(cpu, channels)
     return replace(ram, bandwidth=int(rate), bandwidth_source="estimated")
 
 
-def estimate_ram(cpu: Cpu) -> int:
+def estimate_ram(cpu: Cpu, populated: int = 0) -> int:
     """Bytes per second of reads that all usable cores may reach together on one socket."""
     # Unknown: a desktop, or by its many cores a server.
     channels, rate = (2, 3200) if cpu.threads_total <= 32 else (8, 3200)
@@ -69,7 +68,26 @@ def estimate_ram(cpu: Cpu) -> int:
         if re.search(pattern, cpu.name):
             channels, rate = known_channels, known_rate
             break
+    if populated:
+        channels = min(channels, populated)  # cheap servers leave half of theirs empty
     return int(min(channels * 8 * rate * 1e6 * _SUSTAINED, cpu.cores * _PER_CORE))
+
+
+def populated_channels(root: str = "/") -> int:
+    """Memory channels with a module in them, as error correction reports (EDAC); 0 where it does not."""
+    base = os.path.join(root, "sys/devices/system/edac/mc")
+    found = set()
+    try:
+        for controller in os.listdir(base):
+            directory = os.path.join(base, controller)
+            for module in os.listdir(directory) if controller.startswith("mc") else ():
+                if re.fullmatch(r"(dimm|rank)\d+", module):
+                    with open(os.path.join(directory, module, "dimm_location"), encoding="ascii") as file:
+                        channel = re.search(r"channel (\d+)", file.read())
+                    found.add((controller, channel[1] if channel else module))
+    except (OSError, UnicodeDecodeError):
+        return 0
+    return len(found)
 
 
 def estimate_disk(path: str, root: str = "/") -> int:

@@ -6,14 +6,14 @@ psutil costs about 30 ms to import, so every function imports it when called.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+import warnings
+from typing import NamedTuple
 
 #: A process's start is computed from the boot time, which moves when the clock is set.
 _CREATE_TIME_SLACK = 2.0  # seconds
 
 
-@dataclass(frozen=True, slots=True)
-class Memory:
+class Memory(NamedTuple):
     """The whole machine, before any cgroup limit. Bytes."""
 
     total: int
@@ -21,8 +21,7 @@ class Memory:
     swap_free: int
 
 
-@dataclass(frozen=True, slots=True)
-class ProcessMemory:
+class ProcessMemory(NamedTuple):
     """Resident bytes of a process and, summed, of its children."""
 
     rss: int
@@ -33,11 +32,13 @@ class ProcessMemory:
 def memory() -> Memory:
     import psutil
 
-    now = psutil.virtual_memory()
-    try:
-        swap_free = psutil.swap_memory().free
-    except (OSError, RuntimeError):  # no /proc/vmstat, or no swap that can be asked
-        swap_free = 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # where /proc lacks a file psutil says so and counts 0
+        now = psutil.virtual_memory()
+        try:
+            swap_free = psutil.swap_memory().free
+        except (OSError, RuntimeError):
+            swap_free = 0
     return Memory(now.total, now.available, swap_free)
 
 

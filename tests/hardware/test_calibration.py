@@ -98,6 +98,14 @@ def test_a_machine_is_measured_once(tmp_path: Path) -> None:
     assert calibrated(replace(HOST, ram=Ram(48 * GIB, GIB)), path).ram.bandwidth_source == "estimated"
 
 
+def test_measuring_again_keeps_the_larger_figure(tmp_path: Path) -> None:
+    path = tmp_path / "bandwidth.json"
+    for rate, kept in ((20, 20), (15, 20), (25, 25), (0, 25)):
+        host = calibrated(HOST, path, lambda _, rate=rate: rate, again=True)  # type: ignore[misc]
+        assert host.ram.bandwidth == kept
+        assert load(path)[identity(HOST)] == {"ram": kept}
+
+
 def test_a_measurement_that_failed_is_not_kept(tmp_path: Path) -> None:
     path = tmp_path / "bandwidth.json"
     assert calibrated(HOST, path, lambda _: 0) == HOST

@@ -72,6 +72,9 @@ def test_an_nvidia_card_without_driver_or_library_is_said(tmp_path: Path) -> Non
     (note,) = pci.without_nvml(cards, str(tmp_path))
     assert "0000:01:00.0" in note
     assert "no driver" in note
+    tree(tmp_path, {"sys/module/nvidia/version": "570.86.15"})
+    (note,) = pci.without_nvml(cards, str(tmp_path))
+    assert "--gpus all" in note
     tree(tmp_path, {"dev/nvidiactl": ""})
     (note,) = pci.without_nvml(cards, str(tmp_path))
     assert "libnvidia-ml.so.1 is missing" in note

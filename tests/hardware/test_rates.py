@@ -8,7 +8,14 @@ import pytest
 
 from localrun.hardware.facts import Cpu, Ram
 from localrun.hardware.profiles import profile
-from localrun.hardware.rates import DISK_BANDWIDTH, disk_rate, estimate_disk, estimate_ram, ram_with_estimate
+from localrun.hardware.rates import (
+    DISK_BANDWIDTH,
+    disk_rate,
+    estimate_disk,
+    estimate_ram,
+    populated_channels,
+    ram_with_estimate,
+)
 from tests.hardware.trees import tree
 
 
@@ -37,6 +44,23 @@ def test_ram_lies_between_half_and_all_of_the_channels(
 
 def test_few_cores_of_a_large_server_draw_little() -> None:
     assert estimate_ram(Cpu("AMD EPYC 9354", 2, 2, 2)) <= 40e9
+
+
+def test_empty_channels_do_not_count(tmp_path: Path) -> None:
+    edac = "sys/devices/system/edac/mc"
+    files = {
+        f"{edac}/mc0/dimm0/dimm_location": "csrow 0 channel 0\n",
+        f"{edac}/mc0/dimm1/dimm_location": "csrow 1 channel 0\n",
+        f"{edac}/mc0/rank4/dimm_location": "csrow 0 channel 1\n",
+        f"{edac}/mc1/dimm0/dimm_location": "channel 0 slot 0\n",
+        f"{edac}/mc1/size_mb": "1\n",
+        f"{edac}/uevent": "",
+    }
+    assert populated_channels(tree(tmp_path, files)) == 3
+    assert populated_channels(str(tmp_path / "none")) == 0
+    server = Cpu("AMD EPYC 9354", 32, 64, 64)
+    assert estimate_ram(server, 3) == estimate_ram(server) // 4
+    assert estimate_ram(server, 24) == estimate_ram(server)  # two sockets: only one is counted on
 
 
 def test_an_estimate_never_replaces_a_figure() -> None:
