@@ -124,6 +124,11 @@ class Walk:
             return default
         return _fallback(self._wanted(dims, role, layer, default), dims[0])
 
+    def counts(self, role: str) -> bool:
+        """True where the type depends on the block or on the tensors before: no two may share an answer."""
+        by_block = role in ("ffn_up", "ffn_gate") and self.mix.quant == "IQ3_XS"
+        return role in VALUE_ROLES or role == "ffn_down" or by_block
+
     def _wanted(self, dims: tuple[int, ...], role: str, layer: int, default: str) -> str:
         mix = self.mix
         if role == "output" or (mix.tied and role == "token_embd"):

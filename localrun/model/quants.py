@@ -73,35 +73,45 @@ def types_for(
     """As `quantized_types`, for a given list of tensors in `llama-quantize`'s order."""
     if quant not in DEFAULT_TYPE:
         raise ModelError(f"no rule says how {quant} is made", "name a quant of llama.cpp's, such as Q4_K_M")
-    traits = [_traits(_part(name), dims) for name, dims in named]
-    walk = Walk(_mix(architecture, shape, [role for role, _ in traits], quant, imatrix))
+    slots = _slots(named)
+    walk = Walk(_mix(architecture, shape, slots, quant, imatrix))
     floating = not is_quantized(DEFAULT_TYPE[quant])
+    known: dict[tuple[str, tuple[int, ...]], tuple[str, int]] = {}
     found = []
     offset = 0
-    for (name, dims), (role, quantizable) in zip(named, traits, strict=True):
-        type_ = "F32"
-        if quantizable and not (floating and name.endswith(_CONVERTER_KEEPS)):
-            type_ = walk.type_of(dims, role, file_order((name, dims))[0])
-        size = _bytes(type_, dims)
-        found.append(Tensor(name, dims, type_, size, offset))
-        offset += -(-size // ALIGNMENT) * ALIGNMENT
+    for name, dims, role, layer in slots:
+        sized = known.get((role, dims))
+        if sized is None:
+            kept = role == "kept" or (floating and name.endswith(_CONVERTER_KEEPS))
+            type_ = "F32" if kept else walk.type_of(dims, role, layer)
+            sized = type_, tensor_bytes(type_, dims)
+            if not kept and not walk.counts(role):
+                known[role, dims] = sized
+        found.append(Tensor(name, dims, sized[0], sized[1], offset))
+        offset += -(-sized[1] // ALIGNMENT) * ALIGNMENT
     return tuple(found)
 
 
-def _part(name: str) -> str:
-    """A name without its block's number, so that what is known of one block serves for all."""
-    return name[name.index(".", 4) :] if name.startswith("blk.") else name
+#: name, dims, role ("kept" where no quant touches it), block or -1
+_Slot = tuple[str, tuple[int, ...], str, int]
 
 
-@lru_cache(maxsize=512)
-def _traits(part: str, dims: tuple[int, ...]) -> tuple[str, bool]:
-    return role_of(part), may_quantize(part, dims)
+@lru_cache(maxsize=16)
+def _slots(named: tuple[Named, ...]) -> tuple[_Slot, ...]:
+    """What of each tensor does not depend on the quant; a block's tensors are looked at once for all blocks."""
+    roles: dict[Named, str] = {}
+    found = []
+    for name, dims in named:
+        layer, _ = file_order((name, dims))
+        part = name[name.index(".", 4) :] if layer >= 0 else name
+        role = roles.get((part, dims))
+        if role is None:
+            role = roles[part, dims] = role_of(part) if may_quantize(part, dims) else "kept"
+        found.append((name, dims, role, layer))
+    return tuple(found)
 
 
-_bytes = lru_cache(maxsize=512)(tensor_bytes)
-
-
-def _mix(architecture: str, shape: Shape, roles: list[str], quant: str, imatrix: bool) -> Mix:
+def _mix(architecture: str, shape: Shape, slots: tuple[_Slot, ...], quant: str, imatrix: bool) -> Mix:
     head, kv = shape.n_head[0], shape.n_head_kv[0]
     # llama.cpp calls every llama of 80 blocks with grouped keys a 70B, and spends more on attn_v.
     big = architecture == "llama" and shape.n_layers - shape.n_nextn == 80 and head != kv
@@ -110,8 +120,8 @@ def _mix(architecture: str, shape: Shape, roles: list[str], quant: str, imatrix:
         n_layer=shape.n_layers,
         n_expert=shape.n_expert,
         n_gqa=head // kv if kv else 0,
-        n_value=sum(role in VALUE_ROLES for role in roles),
-        tied="output" not in roles,
+        n_value=sum(role in VALUE_ROLES for _, _, role, _ in slots),
+        tied=all(role != "output" for _, _, role, _ in slots),
         big_llama=big and shape.n_expert != 8,
         imatrix=imatrix,
     )
