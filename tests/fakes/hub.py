@@ -35,7 +35,7 @@ class Fault:
     length: int = 0  # added to the announced Content-Length
     corrupt: bool = False  # flip a bit of every 1000th byte
     whole: bool = False  # ignore the Range header
-    then: Callable[[], None] | None = None  # called after this answer
+    then: Callable[[], None] | None = None  # called once this answer is settled, before it is sent
 
 
 @dataclass(frozen=True)
@@ -163,18 +163,14 @@ class _Handler(BaseHTTPRequestHandler):
                     candidate.times -= 1
                     fault = candidate
                     break
-        try:
-            if fault.status:
-                self._send(fault.status, dict(fault.headers), b"", Fault(""), body)
-            elif path in hub.files:
-                self._send_file(hub.files[path], fault, body)
-            elif path in hub.pages:
-                self._send(*hub.pages[path], fault, body)
-            else:
-                self._send(404, {"X-Error-Code": "EntryNotFound"}, b"", fault, body)
-        finally:
-            if fault.then:
-                fault.then()
+        if fault.status:
+            self._send(fault.status, dict(fault.headers), b"", Fault(""), body)
+        elif path in hub.files:
+            self._send_file(hub.files[path], fault, body)
+        elif path in hub.pages:
+            self._send(*hub.pages[path], fault, body)
+        else:
+            self._send(404, {"X-Error-Code": "EntryNotFound"}, b"", fault, body)
 
     def _send_file(self, data: bytes, fault: Fault, body: bool) -> None:
         etag = f'"{sha256(data)[:16]}"'
@@ -189,6 +185,8 @@ class _Handler(BaseHTTPRequestHandler):
         return self._send(206, headers, data[first : last + 1], fault, body)
 
     def _send(self, status: int, headers: dict[str, str], data: bytes, fault: Fault, body: bool) -> None:
+        if fault.then:
+            fault.then()
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)
@@ -202,9 +200,10 @@ class _Handler(BaseHTTPRequestHandler):
         hub = self.server.hub
         for start in range(0, end, hub.chunk):
             piece = data[start : min(start + hub.chunk, end)]
-            self.wfile.write(piece)
+            # Counted first: a client that has its bytes may look at once.
             with hub.lock:
                 hub.sent += len(piece)
+            self.wfile.write(piece)
             hub.on_sent(hub.sent)
         if fault.cut >= 0 or fault.length:
             self.close_connection = True
