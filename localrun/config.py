@@ -55,6 +55,14 @@ class Paths:
         return self.config / "config.toml"
 
 
+@dataclass(frozen=True, slots=True)
+class Session:
+    """What every verb needs of this user's set-up."""
+
+    config: Config
+    paths: Paths
+
+
 _CHOICES = {"engine": ENGINES, "goal": GOALS}
 _RANGES = {"port": (1, 65535), "ready_timeout": (1, 7 * 86400), "threads": (0, 4096)}
 _SIZES = ("cache_ram", "download_limit")

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from localrun.config import Config, Paths
+from localrun.config import Session
 from localrun.engine import process, registry, state
 from localrun.engine.base import Engine, Handle
 from localrun.errors import LocalrunError, UsageError
@@ -18,14 +18,6 @@ from localrun.meter.watch import Watcher
 
 #: How long an engine gets to end by itself, seconds.
 GRACE = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class Session:
-    """What every verb needs of this user's set-up."""
-
-    config: Config
-    paths: Paths
 
 
 @dataclass(frozen=True, slots=True)

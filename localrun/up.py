@@ -13,30 +13,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from localrun import running
+from localrun.config import Session
 from localrun.engine import process, state
 from localrun.engine.base import Engine, Handle
 from localrun.errors import DoesNotFit, EngineError, PortInUse, UsageError
 from localrun.meter.watch import Watcher
 from localrun.plan.values import Plan
 from localrun.recipe.values import Launch, Recipe
-from localrun.running import Session
 
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 #: How many ports above the default are tried.
 _PORTS = 100
 Told = Callable[[str], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Serving:
-    """How the user wants it served; None = the config's value."""
-
-    engine: str = ""
-    host: str | None = None
-    port: int | None = None
-    api_key: str | None = None
-    rpc: str = ""
-    force: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,19 +35,6 @@ class Prepared:
     engine: Engine
     launch: Launch
     path: Path  # the file that will be served
-
-
-def launch_for(session: Session, name: str, path: Path, serving: Serving) -> Launch:
-    """Where it is served. Raises UsageError for an open address without a key."""
-    config = session.config
-    host = serving.host or config.host
-    key = config.api_key if serving.api_key is None else serving.api_key
-    if host not in _LOOPBACK and not key:
-        raise UsageError(
-            f"{host} can be reached by others: an API key is needed", "add --api-key, or stay on 127.0.0.1"
-        )
-    port = serving.port or config.port
-    return Launch(str(path), name, host, port, key, config.cors_origins, rpc=serving.rpc)
 
 
 def recipe_for(prepared: Prepared) -> Recipe:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from localrun import config as settings
-from localrun.running import Session
+from localrun.config import Session
 from localrun.show.text import Style, say, style_for
 
 

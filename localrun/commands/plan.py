@@ -5,18 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from localrun import up as verbs
 from localrun.commands.base import App, put, put_json
 from localrun.commands.machine import machine
-from localrun.commands.target import Target, local_target
-from localrun.engine import registry
+from localrun.commands.target import Target, locate
 from localrun.errors import EngineMissing, UsageError
 from localrun.plan.planner import make_plan
 from localrun.plan.values import Plan, Wanted
 from localrun.recipe.values import Recipe
+from localrun.serving import Serving, launch_for
 from localrun.show.plan_json import plan_json
 from localrun.show.plan_text import plan_lines
-from localrun.up import Serving
 
 
 def wanted(app: App, options: dict[str, Any]) -> Wanted:
@@ -68,9 +66,17 @@ def command_of(recipe: Recipe) -> tuple[tuple[str, ...], dict[str, str]]:
     return recipe.argv, {name: "***" for name, _ in recipe.environment}
 
 
+def planned(app: App, name: str | None, options: dict[str, Any], advise: bool = True) -> tuple[Target, Plan]:
+    """What NAME means and what would run. Raises UsageError, ModelError, FetchError."""
+    asked = wanted(app, options)
+    target = locate(app, name, asked.quant)
+    host = machine(app, options)
+    plan = make_plan(target.models, host, asked, to_download=target.to_download, advise=advise)
+    return target, plan
+
+
 def run(app: App, name: str | None, options: dict[str, Any], as_json: bool) -> int:
-    target = local_target(app, name)
-    plan = make_plan(target.model, machine(app, options), wanted(app, options))
+    target, plan = planned(app, name, options)
     if as_json:
         put_json(plan_json(plan, *_command(app, target, plan, options)))
     else:
@@ -83,11 +89,13 @@ def _command(
     app: App, target: Target, plan: Plan, options: dict[str, Any]
 ) -> tuple[tuple[str, ...], dict[str, str]]:
     """What `up` would start; nothing where no engine is here or the machine is imagined."""
+    from localrun.engine import registry
+
     try:
         chosen = serving(options)
         engine = registry.choose(app.session.config, chosen.engine)
-        path = target.path or Path(target.model.files[0].name)
-        launch = verbs.launch_for(app.session, target.name, path, chosen)
+        path = target.path or Path(plan.model.files[0].name)
+        launch = launch_for(app.session.config, target.name, path, chosen)
         return command_of(engine.recipe(plan, launch))
     except EngineMissing:
         return (), {}

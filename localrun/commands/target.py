@@ -1,45 +1,173 @@
-"""From the NAME that a user typed to a model that can be planned, and to the file that is served."""
+"""From the NAME that a user typed to what can be planned, and on to the file that is served."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from localrun.commands.base import App
+from localrun.errors import FetchError, ModelError, UsageError
 from localrun.model.facts import Model
+from localrun.plan.choose import Offer
+from localrun.plan.values import Plan
+
+if TYPE_CHECKING:
+    from localrun.model.entry import Entry
+    from localrun.model.sources import HubRef, Net, Progress
+    from localrun.model.variants import Variant
 
 DEFAULT = "smollm2"
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
+    """What a NAME means here. `models` is one read model, or every quantization that could be had."""
+
     name: str  # what it runs as
-    model: Model
-    path: Path | None  # None: not on this machine yet
+    models: Model | Sequence[Offer]
+    path: Path | None  # the file, where it is on this machine
+    obtain: Callable[[Plan], Path]  # fetches the quantization that was planned
+    entry: Entry | None = None
+
+    def to_download(self, model: Model) -> int:
+        """Bytes that are not here yet."""
+        return 0 if self.path else sum(file.bytes for file in model.files)
 
 
-def local_target(app: App, name: str | None) -> Target:
-    """NAME as a file on this machine, fetched if need be. Raises UsageError, ModelError, FetchError."""
+def locate(app: App, name: str | None, quant: str | None) -> Target:
+    """What `name` means, without fetching weights. Raises UsageError, ModelError, FetchError."""
+    default = default_path(app)
+    if (name is None or name == DEFAULT) and quant is None and default.exists():
+        return _file(DEFAULT, default)
+    from localrun.model.catalog import load_catalog
+    from localrun.model.names import CatalogName, LocalPath, resolve
+    from localrun.model.sources import HubRef
+
+    catalog = load_catalog()
+    named = resolve(name or DEFAULT, catalog)
+    if isinstance(named, LocalPath):
+        path = named.path.absolute()
+        return _file(path.stem, path)
+    if isinstance(named, CatalogName):
+        return _entry(app, named.entry, quant)
+    if isinstance(named, HubRef):
+        return _hub(app, named, quant)
+    raise UsageError(f"{name} cannot be served yet", "localrun list shows what can")
+
+
+def default_path(app: App) -> Path:
+    # The name alone: the module of the sources costs an import that `plan` need not pay.
+    return app.session.paths.models / "SmolLM2-135M-Instruct.Q4_1.gguf"
+
+
+def _file(name: str, path: Path) -> Target:
     from localrun.model.header import read_model
 
-    path, label = _file(app, name)
-    return Target(label, read_model(path, label), path)
+    return Target(name, read_model(path, name), path, lambda _: path)
 
 
-def _file(app: App, name: str | None) -> tuple[Path, str]:
-    if name is None or name == DEFAULT:
+def _entry(app: App, entry: Entry, quant: str | None) -> Target:
+    from localrun.model.quants import quant_name
+    from localrun.model.sized import model_for, quants_of
+
+    here = _on_disk(app, entry, quant)
+    if here is not None:
+        from localrun.model.header import read_model
+
+        return Target(entry.name, read_model(here, entry.name), here, lambda _: here, entry)
+    names = [quant_name(quant)] if quant else quants_of(entry)
+
+    def offer(one: str) -> Offer:
+        return Offer(one, _size(entry, one), lambda: model_for(entry, one))
+
+    try:
+        offers = [offer(one) for one in names]
+    except ModelError as wrong:
+        raise UsageError(str(wrong), wrong.hint) from None
+    return Target(entry.name, offers, None, lambda plan: _fetch_entry(app, entry, plan), entry)
+
+
+def _size(entry: Entry, quant: str) -> int:
+    """The published size, else the one that the rules give."""
+    from localrun.model.sized import model_for, repo_of
+
+    found = repo_of(entry, quant)
+    return found[1].bytes if found and found[1].bytes else model_for(entry, quant).weights_bytes
+
+
+def _on_disk(app: App, entry: Entry, quant: str | None) -> Path | None:
+    """A file of this entry that is already here, whole, in the quantization that was asked for."""
+    if entry.name == DEFAULT and quant in (None, "Q4_1") and default_path(app).exists():
+        return default_path(app)
+    if not app.session.paths.hf_hub.is_dir():
+        return None
+    from localrun.model.store import local_models
+
+    repos = {f"models--{repo.name.replace('/', '--')}".lower() for repo in entry.repos if repo.name}
+    found = [
+        model
+        for model in local_models(app.session.paths)
+        if not model.missing and repos & {part.lower() for part in model.path.parts}
+    ]
+    if quant:
+        found = [model for model in found if model.quant.upper() == quant.upper()]
+    return max(found, key=lambda model: model.bytes).path if found else None
+
+
+def _fetch_entry(app: App, entry: Entry, plan: Plan) -> Path:
+    from localrun.model.sized import repo_of
+    from localrun.model.sources import DEFAULT_MODEL, HubRef
+
+    if entry.name == DEFAULT and plan.model.quant == "Q4_1":
         from localrun.model.fetch import ensure
-        from localrun.model.sources import DEFAULT_MODEL
 
-        return ensure(DEFAULT_MODEL, app.session.paths, net(app), progress(app)), DEFAULT
-    path = Path(name).expanduser().absolute()
-    return path, path.stem
+        return ensure(DEFAULT_MODEL, app.session.paths, net(app), progress(app))
+    found = repo_of(entry, plan.model.quant)
+    if found is None or not found[0].name:
+        raise FetchError(
+            f"{entry.title} is not published as {plan.model.quant}",
+            f"its original weights are at {entry.publisher}; llama.cpp's converter and llama-quantize make it",
+        )
+    return _pull(app, HubRef(found[0].name, plan.model.quant))
 
 
-def net(app: App) -> Any:
-    import os
+def _hub(app: App, ref: HubRef, quant: str | None) -> Target:
+    """A repository: its headers are read by range, so that the plan is exact before any download."""
+    from dataclasses import replace
 
+    from localrun.model.hub_source import list_repo
+    from localrun.model.remote import remote_model
+    from localrun.model.transfer import Http
+    from localrun.model.variants import choose, variants_of
+
+    ref = replace(ref, quant=quant or ref.quant)
+    label = f"hf:{ref.repo}" + (f":{ref.quant}" if ref.quant else "")
+    if app.offline:
+        path = _pull(app, ref)
+        return _file(label, path)
+    environment = os.environ
+    http = Http(net(app))
+    repo = list_repo(http, ref, environment)
+    variants = variants_of(repo.files)
+    chosen = (choose(variants, ref.quant, ref.repo),) if ref.quant else variants
+
+    def offer(v: Variant) -> Offer:
+        return Offer(v.quant, v.bytes, lambda: remote_model(http, repo, v, app.session.paths, environment))
+
+    offers = [offer(variant) for variant in chosen]
+    return Target(label, offers, None, lambda plan: _pull(app, replace(ref, quant=plan.model.quant)))
+
+
+def _pull(app: App, ref: HubRef) -> Path:
+    from localrun.model.pull import pull
+
+    return pull(ref, app.session.paths, net(app), progress(app)).files[0]
+
+
+def net(app: App) -> Net:
     from localrun.model.sources import Net
     from localrun.units import parse_size
 
@@ -47,7 +175,7 @@ def net(app: App) -> Any:
     return Net(os.environ, app.offline, parse_size(limit) if limit else 0)
 
 
-def progress(app: App) -> Any:
+def progress(app: App) -> Progress:
     from localrun.show.progress import progress_for
 
     return progress_for(app.err)

@@ -10,12 +10,12 @@ from typing import Any
 from localrun import running
 from localrun import up as verbs
 from localrun.commands.base import App, put, put_json
-from localrun.commands.machine import machine
-from localrun.commands.plan import command_of, serving, wanted
-from localrun.commands.target import local_target
+from localrun.commands.plan import command_of, planned, serving, wanted
 from localrun.engine import registry
 from localrun.engine.state import Record
+from localrun.model.header import read_model
 from localrun.plan.planner import make_plan
+from localrun.serving import launch_for
 from localrun.show.plan_json import plan_json
 from localrun.show.running_text import by_device, live_line, status_json
 from localrun.units import format_size
@@ -26,11 +26,18 @@ def prepare(app: App, name: str | None, options: dict[str, Any]) -> Prepared:
     """Everything that can be decided before a process starts. Raises what refuses it."""
     chosen = serving(options)
     engine = registry.choose(app.session.config, chosen.engine)
-    target = local_target(app, name)
-    plan = make_plan(target.model, machine(app, options), wanted(app, options))
-    assert target.path is not None
-    launch = verbs.launch_for(app.session, target.name, target.path, chosen)
-    return Prepared(target.name, plan, engine, launch, target.path)
+    target, plan = planned(app, name, options, advise=False)
+    path = target.path
+    if path is None:
+        if plan.verdict == "too-big":
+            # Once more with advice: a refusal says what would work.
+            _, plan = planned(app, name, options)
+        verbs.check_verdict(plan, chosen.force)
+        app.tell(f"{target.name}: {plan.model.quant}, {format_size(target.to_download(plan.model))} to fetch")
+        path = target.obtain(plan)
+        plan = make_plan(read_model(path, target.name), plan.host, wanted(app, options), advise=False)
+    launch = launch_for(app.session.config, target.name, path, chosen)
+    return Prepared(target.name, plan, engine, launch, path)
 
 
 def run(

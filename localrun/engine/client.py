@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 from collections.abc import Iterator
 from contextlib import closing
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from localrun.errors import EngineError
 from localrun.meter.values import Observation
+
+if TYPE_CHECKING:
+    import http.client
 
 #: No answer of an engine that we ask for is larger; more is not one.
 _MOST = 16 << 20
@@ -25,6 +27,8 @@ class Refused(EngineError):
 
 
 def _connect(endpoint: str, timeout: float) -> http.client.HTTPConnection:
+    import http.client  # 21 ms, which commands that ask no engine need not pay
+
     parts = urlsplit(endpoint)
     if not parts.hostname:
         raise EngineError(f"not an endpoint: {endpoint!r}")
@@ -43,12 +47,20 @@ def _message(status: int, body: bytes) -> str:
         error = json.loads(body)["error"]
         text = error["message"] if isinstance(error, dict) else error
     except (ValueError, KeyError, TypeError):
-        text = body.decode("utf-8", "replace") or http.client.responses.get(status, "")
+        text = body.decode("utf-8", "replace") or _phrase(status)
     return " ".join(str(text).split())[:500]
+
+
+def _phrase(status: int) -> str:
+    import http.client
+
+    return http.client.responses.get(status, "")
 
 
 def get(endpoint: str, path: str, api_key: str = "", timeout: float = 5.0) -> bytes:
     """The body of GET `path` (from the server's root). Raises OSError, Refused."""
+    import http.client
+
     try:
         with closing(_connect(endpoint, timeout)) as connection:
             connection.request("GET", path, headers=_headers(api_key))
@@ -76,6 +88,8 @@ def chat(
 
     Closing the generator closes the connection, which makes the engine stop generating.
     """
+    import http.client
+
     payload = json.dumps({**body, "stream": True}).encode()
     path = urlsplit(endpoint).path.rstrip("/") + "/chat/completions"
     try:

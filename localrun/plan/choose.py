@@ -106,18 +106,12 @@ def choose(model: Model, host: Host, wanted: Wanted, rates: Rates) -> Choice:
     sizes, types = contexts(model.shape.n_ctx_train, wanted), cache_types(model, wanted)
     smallest = fitter.best(replace(_typed(settings, *types[-1]), ctx_size=sizes[-1]))
     enough = smallest.rate * (1 - _MAY_COST[wanted.goal if wanted.ctx_size != "max" else "context"])
-    found = smallest
-    if smallest.verdict == "fits":
-        tried = ((ctx, k, v) for ctx in sizes for k, v in types)
-        for ctx, k, v in tried:
+    for ctx in sizes if smallest.verdict != "too-big" else ():
+        for k, v in types:
             candidate = fitter.best(replace(_typed(settings, k, v), ctx_size=ctx))
-            if candidate.verdict == "fits" and candidate.rate >= enough * 0.999:
-                found = candidate
-                break
-    elif len(types) > 1:
-        plain = fitter.best(replace(_typed(settings, *types[0]), ctx_size=sizes[-1]))
-        found = max(plain, found, key=lambda c: c.order)
-    return Choice(fitter, found)
+            if candidate.verdict == smallest.verdict and candidate.rate >= enough * 0.999:
+                return Choice(fitter, candidate)
+    return Choice(fitter, smallest)
 
 
 def refine(choice: Choice) -> Choice:

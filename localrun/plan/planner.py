@@ -6,7 +6,7 @@ plan = make_plan(offers, host, Wanted(...))      a catalogue entry: every quanti
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from localrun.hardware.facts import Host
@@ -23,12 +23,12 @@ def make_plan(
     host: Host,
     wanted: Wanted | None = None,
     rates: Rates = DEFAULT,
-    to_download: int = 0,
+    to_download: Callable[[Model], int] | None = None,
     advise: bool = True,
 ) -> Plan:
     """What would run, where every byte goes, how fast, and why. Raises UsageError, ModelError.
 
-    `to_download`: bytes that are not on this machine yet and need room on its disk.
+    `to_download` tells the bytes of a model that are not on this machine yet and need room on its disk.
     `advise=False` leaves out alternatives, fixes and the context ladder, which take further searches.
     """
     wanted = wanted or Wanted()
@@ -41,8 +41,9 @@ def make_plan(
     choice = refine(choice)
     plan = _plan(chosen, host, choice)
     plan = replace(plan, reasons=advice.reasons(plan, choice, wanted))
-    if to_download > host.disk_free > 0:
-        plan = replace(plan, verdict="too-big", reasons=(advice.no_disk(to_download, host), *plan.reasons))
+    missing = to_download(chosen) if to_download else 0
+    if missing > host.disk_free > 0:
+        plan = replace(plan, verdict="too-big", reasons=(advice.no_disk(missing, host), *plan.reasons))
     if advise:
         plan = replace(
             plan,

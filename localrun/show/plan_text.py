@@ -55,10 +55,11 @@ def _head(plan: Plan, style: Style) -> list[str]:
 def _machine(plan: Plan) -> str:
     host = plan.host
     kind = "given" if host.simulated else "measured"
-    gpus = [
-        f"{printable(g.name)} {format_size(g.vram_free)} free of {format_size(g.vram_total)}"
-        for g in host.gpus
-    ]
+    kinds: dict[str, int] = {}
+    for g in host.gpus:
+        text = f"{printable(g.name)} with {format_size(g.vram_free)} free of {format_size(g.vram_total)}"
+        kinds[text] = kinds.get(text, 0) + 1
+    gpus = [f"{n} x {text}" if n > 1 else text for text, n in kinds.items()]
     ram = f"RAM {format_size(host.ram.available)} available of {format_size(host.ram.total)}"
     return f"{', '.join([*gpus, ram])}, {host.cpu.cores} cores ({kind})"
 
