@@ -79,10 +79,11 @@ def _gpu(card: PciCard, name: str, backend: Backend | None, ram_available: int) 
     if not total or used is None:
         return None
     free = max(0, total - used)
-    unified = card.device in _APUS
+    gtt = read_number(card.path, "mem_info_gtt_total") or 0
+    # A large carve-out, set in the BIOS, is memory of its own that RAM's total no longer counts; beside
+    # a small one the GPU maps RAM, up to the GTT's size, and takes it from programs.
+    unified = card.device in _APUS and gtt > total
     if unified:
-        # Beside its carve-out such a GPU maps RAM, up to the GTT's size, and takes it from programs.
-        gtt = read_number(card.path, "mem_info_gtt_total") or 0
         gtt_free = max(0, gtt - (read_number(card.path, "mem_info_gtt_used") or 0))
         total += gtt
         free += min(gtt_free, ram_available)
@@ -99,7 +100,7 @@ def _gpu(card: PciCard, name: str, backend: Backend | None, ram_available: int) 
         unified=unified,
         uuid=f"GPU-{unique}" if unique else f"PCI-{card.address}",
         driver=_driver(card),
-        link=0 if unified else _link(card),
+        link=0 if card.device in _APUS else _link(card),
     )
 
 

@@ -6,7 +6,7 @@ Nothing here raises because a device is odd: what could not be read becomes a li
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -86,7 +86,22 @@ def _gpus(ram: Ram, environ: Mapping[str, str], notes: list[str]) -> tuple[Gpu, 
         more, more_notes = intel.read_intel(cards, environ)
         gpus += more
         notes += more_notes
-    return tuple(gpus)
+    return one_backend(gpus, notes)
+
+
+def one_backend(gpus: Sequence[Gpu], notes: list[str]) -> tuple[Gpu, ...]:
+    """The GPUs that one engine can use together: of one backend, cards before graphics that share RAM.
+
+    Of several groups the one with the most VRAM stays; a note names the others.
+    """
+    groups: dict[tuple[bool, str], list[Gpu]] = {}
+    for gpu in gpus:
+        groups.setdefault((gpu.unified, gpu.backend), []).append(gpu)
+    ranked = sorted(groups.items(), key=lambda item: (item[0][0], -sum(gpu.vram_total for gpu in item[1])))
+    for _, left_out in ranked[1:]:
+        names = ", ".join(gpu.name for gpu in left_out)
+        notes.append(f"{names}: not counted, for one engine uses the GPUs of one backend ({ranked[0][0][1]})")
+    return tuple(replace(gpu, index=i) for i, gpu in enumerate(ranked[0][1])) if ranked else ()
 
 
 def _share_ram(gpu: Gpu, ram: Ram) -> Gpu:

@@ -92,6 +92,22 @@ def test_an_apu_shares_ram(tmp_path: Path) -> None:
     assert gpu.bandwidth == 256_000_000_000
 
 
+def test_a_large_carve_out_is_memory_of_its_own(tmp_path: Path) -> None:
+    strix = pci_card(
+        "0000:c5:00.0",
+        0x1002,
+        0x1586,
+        0xC1,
+        mem_info_vram_total=f"{96 * GIB}",
+        mem_info_vram_used=f"{GIB}",
+        mem_info_gtt_total=f"{15 * GIB}",
+        mem_info_gtt_used="0",
+    )
+    (gpu,), _ = seen(tmp_path, strix)
+    assert not gpu.unified
+    assert (gpu.vram_total, gpu.vram_free) == (96 * GIB, 95 * GIB)
+
+
 def test_small_integrated_graphics_are_not_counted(tmp_path: Path) -> None:
     raphael = pci_card("0000:0f:00.0", 0x1002, 0x164E, mem_info_vram_total=f"{GIB // 2}")
     assert seen(tmp_path, raphael) == ((), ())

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from localrun.hardware import pci
-from localrun.hardware.probe import detect
+from localrun.hardware.facts import Backend, Gpu
+from localrun.hardware.probe import detect, one_backend
 from tests.hardware.trees import pci_card, tree
 
 
@@ -42,6 +43,30 @@ def test_affinity_is_counted() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == [1, 1]
+
+
+def gpu(name: str, backend: Backend, gib: int, unified: bool = False) -> Gpu:
+    return Gpu(name, backend, 0, gib << 30, gib << 30, unified=unified)
+
+
+@pytest.mark.parametrize(
+    ("gpus", "kept"),
+    [
+        ([], []),
+        ([gpu("a", "cuda", 8), gpu("b", "cuda", 4)], ["a", "b"]),
+        ([gpu("a", "cuda", 8), gpu("igpu", "vulkan", 60, unified=True)], ["a"]),
+        ([gpu("igpu", "vulkan", 60, unified=True)], ["igpu"]),
+        ([gpu("a", "cuda", 8), gpu("x", "rocm", 16), gpu("y", "rocm", 16)], ["x", "y"]),
+    ],
+)
+def test_one_engine_uses_one_backend(gpus: list[Gpu], kept: list[str]) -> None:
+    notes: list[str] = []
+    chosen = one_backend(gpus, notes)
+    assert [g.name for g in chosen] == kept
+    assert [g.index for g in chosen] == list(range(len(kept)))
+    told = " ".join(notes)
+    assert all((g.name in told) == (g.name not in kept) for g in gpus if len(g.name) > 1)
+    assert bool(notes) == (len(kept) < len(gpus))
 
 
 def test_cards_on_the_bus(tmp_path: Path) -> None:
