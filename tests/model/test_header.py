@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from localrun.errors import HeaderError, LocalrunError, ModelError
+from localrun.model.facts import ModelFile
 from localrun.model.header import model_from_header, read_model
 from localrun.native import read_header
 from tests.model import tiny
@@ -166,10 +168,10 @@ def test_a_remote_header_is_held_against_the_length_that_the_server_told(tmp_pat
     whole = read_model(path)
     header = read_header(path.read_bytes()[: whole.files[0].data_offset])
     assert model_from_header([header], whole.files, whole.name) == whole
-    shorter = type(whole.files[0])("m.gguf", whole.files[0].bytes - 64)
+    shorter = ModelFile("m.gguf", whole.files[0].bytes - 64)
     with pytest.raises(HeaderError, match="cut short"):
         model_from_header([header], [shorter], "m")
-    unknown = type(whole.files[0])("m.gguf", 0)
+    unknown = ModelFile("m.gguf", 0)
     assert model_from_header([header], [unknown], "m").tensors == whole.tensors
 
 
@@ -205,12 +207,18 @@ def test_what_is_no_file_says_so(tmp_path: Path) -> None:
             read_model(tmp_path / f"{name}.gguf")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read anything")
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX permissions")
 def test_a_file_that_may_not_be_read_says_so(tmp_path: Path) -> None:
     path = tiny.write(tmp_path / "m.gguf")
     path.chmod(0)
-    with pytest.raises(ModelError, match="no permission"):
-        read_model(path)
+    was = os.geteuid()
+    if was == 0:  # root may read anything, nobody may not
+        os.seteuid(65534)
+    try:
+        with pytest.raises(ModelError, match="no permission"):
+            read_model(path)
+    finally:
+        os.seteuid(was)
 
 
 def test_a_gguf_that_is_no_language_model_says_what_it_is(tmp_path: Path) -> None:
@@ -291,3 +299,74 @@ def test_a_header_cut_anywhere_is_an_error_of_ours_and_never_another(tmp_path: P
         with pytest.raises(LocalrunError) as e:
             read_model(path)
         assert "\n" not in str(e.value)
+
+
+def entry_of(data: bytes, tensor: str) -> tuple[int, int]:
+    """Where a tensor's first dimension and its offset stand in a header."""
+    at = data.index(tensor.encode()) + len(tensor)
+    n_dims = int.from_bytes(data[at : at + 4], "little")
+    return at + 4, at + 4 + 8 * n_dims + 4
+
+
+@pytest.mark.parametrize(
+    ("value", "line"), [(0, "overlap|begins inside|attn_q"), (1 << 40, "attn_q"), ((1 << 63) - 32, "attn_q")]
+)
+def test_a_tensor_over_another_or_outside_the_file_is_named(tmp_path: Path, value: int, line: str) -> None:
+    path = tiny.write(tmp_path / "m.gguf")
+    data = bytearray(path.read_bytes())
+    _, at = entry_of(data, "blk.0.attn_q.weight")
+    data[at : at + 8] = value.to_bytes(8, "little")
+    path.write_bytes(data)
+    with pytest.raises(HeaderError, match=line) as e:
+        read_model(path)
+    assert "\n" not in str(e.value)
+
+
+def test_a_tensor_beyond_any_real_size_is_refused(tmp_path: Path) -> None:
+    """2**57 bytes: no float and no JSON number would hold what is computed from it."""
+    path = tiny.write(tmp_path / "m.gguf", tensors={"token_embd.weight": (64, 96), "output.weight": (64, 96)})
+    data = bytearray(path.read_bytes())
+    at, _ = entry_of(data, "output.weight")
+    data[at + 8 : at + 16] = (1 << 50).to_bytes(8, "little")
+    header = read_header(bytes(data))
+    with pytest.raises(HeaderError, match=r"output\.weight is larger than any real one"):
+        model_from_header([header], [ModelFile("m.gguf", 0)], "m")
+
+
+@pytest.mark.parametrize(
+    ("start", "line"),
+    [
+        (b"GGUF\x00\x00\x00\x03", "big-endian"),
+        (b"FUGG\x03\x00\x00\x00", "big-endian"),
+        (b"GGUF\x01\x00\x00\x00", "version 1"),
+        (b"GGUF\x09\x00\x00\x00", "version"),
+    ],
+)
+def test_a_gguf_of_another_making_says_so(tmp_path: Path, start: bytes, line: str) -> None:
+    path = tmp_path / "m.gguf"
+    path.write_bytes(start + bytes(64))
+    with pytest.raises(HeaderError, match=line):
+        read_model(path)
+
+
+def test_any_changed_byte_is_read_or_refused_by_our_own_errors(tmp_path: Path) -> None:
+    """Every byte of a header, to a few values each: no other exception, no line break, no impossible shape."""
+    path = tiny.write(tmp_path / "m.gguf", {"attention.head_count_kv": [2, 2]})
+    whole = read_model(path)
+    good = path.read_bytes()
+    end = whole.files[0].data_offset
+    refused = lines = 0
+    for at in range(end):
+        for value in {0, 255, good[at] ^ 1, good[at] ^ 128} - {good[at]}:
+            header = good[:at] + bytes([value]) + good[at + 1 : end]
+            try:
+                model = model_from_header([read_header(header)], whole.files, "m")
+            except LocalrunError as e:
+                refused += "\n" not in str(e)
+                lines += 1
+            else:
+                assert model.shape.n_layers > 0
+                assert all(
+                    kv <= heads for heads, kv in zip(model.shape.n_head, model.shape.n_head_kv, strict=True)
+                )
+    assert refused == lines > end
