@@ -218,3 +218,16 @@ def test_no_entry_is_left_half_filled(name: str) -> None:
         for file in repo.files:
             assert file.path.endswith(".gguf") or not file.path
             assert not file.path or file.shards
+
+
+def test_the_recipes_example_is_an_entry() -> None:
+    """docs/adding-a-model.md: what it shows can be pasted, and its figures are true."""
+    recipe = Path(__file__).parents[2] / "docs" / "adding-a-model.md"
+    example = recipe.read_text(encoding="utf-8").split("```toml\n")[1].split("```")[0]
+    entry = catalog_of("\n" + example).entry("mymodel:7b")
+    named = tensor_list(entry.architecture, entry.shape)
+    assert parameters(named) == entry.parameters
+    model = model_for(entry, "Q4_K_M")
+    assert active_of(entry.shape, model.tensors) == entry.parameters_active
+    assert model.size_source == "rules"
+    assert round(model.weights_bytes / 1e9, 2) == 4.37
