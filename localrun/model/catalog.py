@@ -18,8 +18,8 @@ from localrun.model.entry import Entry, entry_of
 
 _PATH = Path(__file__).with_name("catalog.toml")
 _ENTRY = "\n[[model]]\n"
-_NAME = re.compile(r'^name = "([^"]+)"$', re.MULTILINE)
-_ALIASES = re.compile(r"^aliases = \[(.*)\]$", re.MULTILINE)
+_NAME = re.compile(r'^name = "([^"]+)" *(?:#.*)?$', re.MULTILINE)
+_ALIASES = re.compile(r"^aliases = \[([^]]*)\] *(?:#.*)?$", re.MULTILINE)
 _SEPARATORS = re.compile(r"[^a-z0-9]+")
 
 
@@ -88,7 +88,7 @@ def _entry_cached(part: str, like: str) -> Entry:
 
 def _entry(catalog: Catalog, i: int) -> Entry:
     part = catalog.parts[i]
-    like = re.search(r'^like = "([^"]+)"$', part, re.MULTILINE)
+    like = re.search(r'^like = "([^"]+)" *(?:#.*)?$', part, re.MULTILINE)
     return _entry_cached(part, catalog.parts[catalog.index[plain(like[1])]] if like else "")
 
 
