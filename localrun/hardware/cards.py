@@ -38,8 +38,8 @@ _TABLE: tuple[tuple[str, tuple[_Row, ...]], ...] = (
             ("RTX 5060 Ti", 16, 448, 47.4),
             ("RTX 5060 Ti", 8, 448, 47.4),
             ("RTX 5060", 8, 448, 38.4),
-            ("RTX 5090 Laptop", 24, 896, 127.0),
-            ("RTX 5080 Laptop", 16, 896, 80.0),
+            ("RTX 5090 Laptop", 24, 896, 114.0),
+            ("RTX 5080 Laptop", 16, 896, 83.4),
         ),
     ),
     (
@@ -56,9 +56,9 @@ _TABLE: tuple[tuple[str, tuple[_Row, ...]], ...] = (
             ("RTX 4060 Ti", 16, 288, 44.1),
             ("RTX 4060 Ti", 8, 288, 44.1),
             ("RTX 4060", 8, 272, 30.2),
-            ("RTX 4090 Laptop", 16, 576, 79.3),
+            ("RTX 4090 Laptop", 16, 576, 85.8),
             ("RTX 4080 Laptop", 12, 432, 67.8),
-            ("RTX 4070 Laptop", 8, 256, 40.3),
+            ("RTX 4070 Laptop", 8, 256, 40.1),
             ("RTX 4060 Laptop", 8, 256, 29.1),
         ),
     ),
@@ -152,8 +152,8 @@ _TABLE: tuple[tuple[str, tuple[_Row, ...]], ...] = (
             ("MI100", 32, 1228.8, 184.6),
             ("8060S", 0, 256, 59.4),  # Strix Halo: LPDDR5X-8000 at 256 bits; 40 units at 2.9 GHz
             ("8050S", 0, 256, 45.9),
-            ("890M", 0, 120, 11.9),  # Strix Point with LPDDR5X-7500 at 128 bits
-            ("780M", 0, 102.4, 8.9),  # Phoenix and Hawk Point with DDR5-6400 at 128 bits
+            ("890M", 0, 120, 23.8),  # Strix Point with LPDDR5X-7500 at 128 bits
+            ("780M", 0, 102.4, 16.6),  # Phoenix and Hawk Point with DDR5-6400 at 128 bits
         ),
     ),
     (

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from localrun.hardware import pci
+from localrun.hardware import apple, pci
+from localrun.hardware import host as host_facts
 from localrun.hardware.facts import Backend, Gpu
 from localrun.hardware.probe import detect, one_backend
 from tests.hardware.trees import pci_card, tree
@@ -67,6 +68,28 @@ def test_one_engine_uses_one_backend(gpus: list[Gpu], kept: list[str]) -> None:
     told = " ".join(notes)
     assert all((g.name in told) == (g.name not in kept) for g in gpus if len(g.name) > 1)
     assert bool(notes) == (len(kept) < len(gpus))
+
+
+def test_a_mac(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    values = {"machdep.cpu.brand_string": "Apple M4 Pro", "iogpu.wired_limit_mb": "8192"}
+    monkeypatch.setattr(host_facts, "system_name", lambda: "darwin")
+    monkeypatch.setattr(host_facts, "arch_name", lambda: "arm64")
+    monkeypatch.setattr(
+        apple, "read_sysctl", lambda keys: {key: values[key] for key in keys if key in values}
+    )
+    host = detect(tmp_path)
+    assert (host.system, host.arch, host.cpu.name) == ("darwin", "arm64", "Apple M4 Pro")
+    (mac,) = host.gpus
+    assert mac.vram_total == min(8 << 30, host.ram.total)
+    assert host.ram.bandwidth == 136_500_000_000
+
+
+def test_a_machine_of_another_system(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(host_facts, "system_name", lambda: "windows")
+    monkeypatch.setenv("PROCESSOR_IDENTIFIER", "Intel64 Family 6 Model 151")
+    host = detect(tmp_path)
+    assert (host.system, host.cpu.name) == ("windows", "Intel64 Family 6 Model 151")
+    assert host.cpu.cores >= 1
 
 
 def test_cards_on_the_bus(tmp_path: Path) -> None:
