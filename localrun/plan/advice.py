@@ -7,7 +7,6 @@ from dataclasses import replace
 
 from localrun.errors import LocalrunError
 from localrun.hardware.facts import Host
-from localrun.model.facts import Model
 from localrun.plan.choose import LADDER, Choice, Offer, choose, contexts
 from localrun.plan.fit import RANK, Candidate
 from localrun.plan.quality import loss
@@ -203,32 +202,29 @@ def _smaller_quants(plan: Plan, wanted: Wanted, offers: Sequence[Offer], rates: 
     return found
 
 
+#: RAM in sizes that machines are sold with, GiB.
+_SOLD = (16, 24, 32, 36, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048)
+
+
 def _more_hardware(plan: Plan, wanted: Wanted, rates: Rates) -> list[Alternative]:
-    """The RAM, in sizes that machines are sold with, at which this very model fits."""
-    host, model = plan.host, plan.model
-    if any(gpu.unified for gpu in host.gpus):
-        return _more_unified(model, host, wanted, rates)
-    for size in (32, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048):
+    """The smallest machine of this kind, by its RAM, on which this very model fits."""
+    host, unified = plan.host, any(gpu.unified for gpu in plan.host.gpus)
+    # What is held now less what there is: no smaller size can do, so the search starts there.
+    short = sum(d.total for d in plan.memory) - sum(d.budget for d in plan.memory)
+    for size in _SOLD:
         total = size * GIB
-        if total <= host.ram.total:
+        if total <= host.ram.total or (not unified and total < host.ram.total + short):
             continue
-        larger = replace(host, ram=replace(host.ram, total=total, available=total * 94 // 100))
-        best = choose(model, larger, wanted, rates).found
+        best = choose(plan.model, _with_ram(host, total), wanted, rates).found
         if best.verdict == "fits":
-            return [
-                Alternative(f"{size} GiB of RAM instead of {format_size(host.ram.total)}", "fits", best.rate)
-            ]
+            what = f"a machine of this kind with {size} GiB" if unified else f"{size} GiB of RAM"
+            return [Alternative(f"{what} instead of {format_size(host.ram.total)}", "fits", best.rate)]
     return []
 
 
-def _more_unified(model: Model, host: Host, wanted: Wanted, rates: Rates) -> list[Alternative]:
-    for size in (24, 32, 36, 48, 64, 96, 128, 192, 256, 512):
-        total = size * GIB
-        if total <= host.ram.total:
-            continue
-        gpus = tuple(replace(g, vram_total=total * 3 // 4, vram_free=total * 3 // 4) for g in host.gpus)
-        larger = replace(host, ram=replace(host.ram, total=total, available=total * 94 // 100), gpus=gpus)
-        best = choose(model, larger, wanted, rates).found
-        if best.verdict == "fits":
-            return [Alternative(f"a machine of this kind with {size} GiB", "fits", best.rate)]
-    return []
+def _with_ram(host: Host, total: int) -> Host:
+    """`host` with more RAM; a unified GPU gets its usual three quarters of it."""
+    gpus = tuple(
+        replace(g, vram_total=total * 3 // 4, vram_free=total * 3 // 4) if g.unified else g for g in host.gpus
+    )
+    return replace(host, ram=replace(host.ram, total=total, available=total * 94 // 100), gpus=gpus)

@@ -124,7 +124,7 @@ def _boundary(fitter: Fitter, found: Candidate) -> Candidate:
     """One layer's experts need not go to RAM whole: keep the parts of it on the GPU that have room."""
     s = found.settings
     ours = fitter.wanted.n_cpu_moe is None and fitter.wanted.override_tensor is None
-    if not ours or not s.n_cpu_moe or not s.n_gpu_layers or len(fitter.host.gpus) > 1:
+    if found.verdict != "fits" or not ours or not s.n_cpu_moe or len(fitter.host.gpus) != 1:
         return found
     layer = s.n_cpu_moe - 1
     for parts in ("up", "up|gate"):

@@ -104,7 +104,7 @@ class Fitter:
     def best(self, settings: Settings) -> Candidate:
         """The fastest placement with the best verdict; what the user fixed stays."""
         found = max(self._placements(settings), key=lambda c: c.order)
-        if found.verdict != "fits" and settings.repack:
+        if found.verdict != "fits" and settings.repack and self.sizer.weights.rules.repack:
             # Repacked weights are copies that cannot be paged out; mapped ones can.
             found = max(found, self.best(replace(settings, repack=False)), key=lambda c: c.order)
         return found
