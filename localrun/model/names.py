@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
 
 from localrun.errors import UsageError
 from localrun.model.catalog import Catalog
 from localrun.model.entry import Entry
-from localrun.model.sources import HubRef, parse_hub
+
+if TYPE_CHECKING:
+    from localrun.model.sources import HubRef
 
 _OLLAMA = re.compile(r"(?P<name>[A-Za-z0-9][\w./-]*)(?::(?P<tag>[\w.-]+))?", re.ASCII)
 
@@ -30,7 +33,7 @@ class OllamaName:
     tag: str = "latest"
 
 
-Named = CatalogName | LocalPath | HubRef | OllamaName
+Named: TypeAlias = "CatalogName | LocalPath | HubRef | OllamaName"
 
 
 def resolve(name: str, catalog: Catalog) -> Named:
@@ -44,6 +47,9 @@ def resolve(name: str, catalog: Catalog) -> Named:
         raise UsageError("the model's name is empty", f"such as {', '.join(catalog.names[:3])}")
     scheme, _, rest = text.partition(":")
     if scheme.lower() in ("hf", "huggingface"):
+        # Only here: `plan` of a catalogue name need not pay for the import.
+        from localrun.model.sources import parse_hub
+
         return parse_hub("hf:" + rest)
     if scheme.lower() == "ollama":
         return _ollama(rest, name)

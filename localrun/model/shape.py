@@ -97,44 +97,55 @@ def shape_of(pairs: Mapping[str, Any], n_vocab: int, shared_experts: bool) -> Sh
     n_embd = keys.number("embedding_length")
     if n_embd == 0:
         raise HeaderError("embedding_length is missing or zero")
-    heads = keys.per_layer("attention.head_count", n, (0,) * n)
-    heads_kv = keys.per_layer("attention.head_count_kv", n, heads)
-    head_dim = n_embd // max(heads) if max(heads) else 0
-    head_dim_k = keys.number("attention.key_length", head_dim)
     n_ff = keys.per_layer("feed_forward_length", n, (0,) * n)
     n_nextn = keys.number("nextn_predict_layers")
-    n_expert = keys.number("expert_count")
     window, windowed = _window(keys, n, n_nextn)
     shape = Shape(
         n_layers=n,
         n_embd=n_embd,
         n_vocab=n_vocab or keys.number("vocab_size"),
         n_ctx_train=keys.number("context_length"),
-        n_head=heads,
-        n_head_kv=heads_kv,
-        head_dim_k=head_dim_k,
-        head_dim_v=keys.number("attention.value_length", head_dim),
         n_ff=n_ff,
         n_nextn=n_nextn,
-        n_expert=n_expert,
-        n_expert_used=keys.number("expert_used_count"),
-        n_expert_shared=keys.number("expert_shared_count", int(shared_experts)),
-        n_ff_expert=keys.number("expert_feed_forward_length", max(n_ff) if n_expert else 0),
-        n_dense_lead=keys.number("leading_dense_block_count"),
-        moe_every=max(keys.number("interleave_moe_layer_step", 1), 1),
-        kv_lora_rank=keys.number("attention.kv_lora_rank"),
-        q_lora_rank=keys.number("attention.q_lora_rank"),
-        rope_dim=keys.number("rope.dimension_count", head_dim_k),
-        mla_head_dim_k=keys.number("attention.key_length_mla"),
-        mla_head_dim_v=keys.number("attention.value_length_mla"),
-        indexer_heads=keys.number("attention.indexer.head_count"),
-        indexer_head_dim=keys.number("attention.indexer.key_length"),
-        indexer_top_k=keys.number("attention.indexer.top_k"),
+        **_attention(keys, n, n_embd),
+        **_experts(keys, max(n_ff), shared_experts),
         swa_window=window,
         swa_layers=windowed,
     )
     _check(shape)
     return shape
+
+
+def _attention(keys: Keys, n: int, n_embd: int) -> dict[str, Any]:
+    heads = keys.per_layer("attention.head_count", n, (0,) * n)
+    head_dim = n_embd // max(heads) if max(heads) else 0
+    head_dim_k = keys.number("attention.key_length", head_dim)
+    return {
+        "n_head": heads,
+        "n_head_kv": keys.per_layer("attention.head_count_kv", n, heads),
+        "head_dim_k": head_dim_k,
+        "head_dim_v": keys.number("attention.value_length", head_dim),
+        "rope_dim": keys.number("rope.dimension_count", head_dim_k),
+        "kv_lora_rank": keys.number("attention.kv_lora_rank"),
+        "q_lora_rank": keys.number("attention.q_lora_rank"),
+        "mla_head_dim_k": keys.number("attention.key_length_mla"),
+        "mla_head_dim_v": keys.number("attention.value_length_mla"),
+        "indexer_heads": keys.number("attention.indexer.head_count"),
+        "indexer_head_dim": keys.number("attention.indexer.key_length"),
+        "indexer_top_k": keys.number("attention.indexer.top_k"),
+    }
+
+
+def _experts(keys: Keys, n_ff: int, shared: bool) -> dict[str, Any]:
+    n_expert = keys.number("expert_count")
+    return {
+        "n_expert": n_expert,
+        "n_expert_used": keys.number("expert_used_count"),
+        "n_expert_shared": keys.number("expert_shared_count", int(shared)),
+        "n_ff_expert": keys.number("expert_feed_forward_length", n_ff if n_expert else 0),
+        "n_dense_lead": keys.number("leading_dense_block_count"),
+        "moe_every": max(keys.number("interleave_moe_layer_step", 1), 1),
+    }
 
 
 def _window(keys: Keys, n: int, n_nextn: int) -> tuple[int, tuple[bool, ...]]:
