@@ -1,0 +1,97 @@
+"""`show`, `list`, `pull`, `rm`: models and their files."""
+
+from __future__ import annotations
+
+from localrun.commands.base import App, put, put_json
+from localrun.commands.plan import planned
+from localrun.commands.target import DEFAULT, default_path, locate
+from localrun.errors import UsageError
+from localrun.model.facts import Model
+from localrun.show.model_text import catalog_lines, local_lines, model_json, model_lines, offer_lines
+from localrun.units import format_size
+
+
+def show(app: App, name: str | None, as_json: bool) -> None:
+    """One model; a catalogue entry that is not here shows every quantization it is published in."""
+    target = locate(app, name, None)
+    if isinstance(target.models, Model):
+        if as_json:
+            put_json(model_json(target.models, target.path))
+            return
+        lines = model_lines(target.models, target.path, app.out)
+    else:
+        first = target.models[0].model()
+        if as_json:
+            offers = [{"quant": o.quant, "bytes": o.bytes} for o in target.models]
+            put_json(
+                model_json(first, None)
+                | {"quant": None, "files": [], "weights_bytes": None, "quants": offers}
+            )
+            return
+        lines = [*model_lines(first, None, app.out), *offer_lines(target.models, app.out)]
+    put("\n".join(lines))
+
+
+def list_models(app: App, as_json: bool) -> None:
+    from localrun.model.catalog import load_catalog
+    from localrun.model.store import disk_use, local_models
+
+    here = local_models(app.session.paths)
+    catalog = load_catalog()
+    if as_json:
+        put_json(
+            {
+                "schema": "localrun.list/1",
+                "local": [
+                    {
+                        "name": m.name,
+                        "path": str(m.path),
+                        "quant": m.quant,
+                        "bytes": m.bytes,
+                        "disk": m.disk,
+                        "source": m.source,
+                        "complete": not m.missing,
+                    }
+                    for m in here
+                ],
+                "catalog": list(catalog.names),
+            }
+        )
+        return
+    put("\n".join([*local_lines(here, disk_use(here), app.out), "", *catalog_lines(catalog.names, app.out)]))
+
+
+def pull(app: App, name: str | None, quant: str | None, as_json: bool) -> None:
+    """Fetch what `up` would serve here, or the quantization that is named."""
+    target = locate(app, name, quant)
+    path = target.path
+    if path is None:
+        target, plan = planned(app, name, {"quant": quant}, advise=False)
+        app.tell(f"{target.name}: {plan.model.quant}, {format_size(target.to_download(plan.model))}")
+        path = target.obtain(plan)
+    if as_json:
+        put_json({"name": target.name, "path": str(path), "bytes": path.stat().st_size})
+    else:
+        put(str(path))
+
+
+def remove(app: App, name: str, as_json: bool) -> None:
+    from localrun.model.store import find
+    from localrun.model.store import remove as delete
+
+    wanted = str(default_path(app)) if name == DEFAULT else name
+    model = find(app.session.paths, wanted)
+    if not app.yes:
+        import sys
+
+        if not sys.stdin.isatty():
+            raise UsageError(f"rm {model.name} needs --yes here: there is no terminal to ask on")
+        answer = input(f"delete {model.name}, {format_size(model.disk)} in {len(model.files)} files? [y/N] ")
+        if answer.strip().lower() not in ("y", "yes"):
+            app.tell("nothing deleted")
+            return
+    freed = delete(app.session.paths, wanted)
+    if as_json:
+        put_json({"removed": model.name, "freed": freed})
+    else:
+        put(f"deleted {model.name}, {format_size(freed)} freed")
