@@ -53,6 +53,7 @@ class Hub:
         self.faults: list[Fault] = []
         self.requests: list[Seen] = []
         self.sent = 0  # bytes of bodies
+        self.at_once = self.most_at_once = 0  # requests under way, now and at most
         self.on_sent: Callable[[int], None] = lambda _: None  # called with `sent` after each write
         self.chunk = 1 << 16
         self.lock = threading.Lock()
@@ -141,10 +142,21 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
     def do_HEAD(self) -> None:
-        self._answer(body=False)
+        self._counted(body=False)
 
     def do_GET(self) -> None:
-        self._answer(body=True)
+        self._counted(body=True)
+
+    def _counted(self, body: bool) -> None:
+        hub = self.server.hub
+        with hub.lock:
+            hub.at_once += 1
+            hub.most_at_once = max(hub.most_at_once, hub.at_once)
+        try:
+            self._answer(body)
+        finally:
+            with hub.lock:
+                hub.at_once -= 1
 
     def _answer(self, body: bool) -> None:
         hub, path = self.server.hub, unquote(urlsplit(self.path).path)
