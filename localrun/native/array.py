@@ -102,7 +102,8 @@ class Array(Sequence[Any]):
         code = _CODES[self._kind]
         if code == " ":
             raise TypeError(f"an array of {self.type} is none of numbers")
-        out = array.array("B" if self._kind == _BOOL else code, self.view())
+        out = array.array("B" if self._kind == _BOOL else code)
+        out.frombytes(self.view())
         if sys.byteorder == "big":
             out.byteswap()
         return out

@@ -30,7 +30,7 @@ def corpus() -> dict[str, bytes]:
         "version_99": header([], version=99),
         "many_keys": b"GGUF" + struct.pack("<IQQ", 3, 0, 10**6),
         "counts_2_63": b"GGUF" + struct.pack("<IQQ", 3, 2**63, 2**63),
-        "key_2_63": header([count + b"key"]),
+        "key_2_63": header([count + b"key and more"]),
         "key_utf8": header([pair(b"\xff\xfe", "uint8", 1)]),
         "key_empty": header([pair("", "uint8", 1)]),
         "key_twice": header([pair("k", "uint8", 1), pair("k", "uint8", 2)]),
