@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from localrun.errors import UsageError
 from localrun.model.entry import Entry, entry_of
@@ -23,8 +22,7 @@ _ALIASES = re.compile(r"^aliases = \[([^]]*)\] *(?:#.*)?$", re.MULTILINE)
 _SEPARATORS = re.compile(r"[^a-z0-9]+")
 
 
-@dataclass(frozen=True, slots=True)
-class Invented:
+class Invented(NamedTuple):
     """Names that articles made up, and what exists instead."""
 
     names: tuple[str, ...]
@@ -32,18 +30,17 @@ class Invented:
     instead: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Catalog:
+class Catalog(NamedTuple):
     """The text cut into entries, each found by its plain name. Made by `load_catalog`."""
 
     head: str  # sources and invented names
     parts: tuple[str, ...]  # one entry's text each
     names: tuple[str, ...]  # canonical, in the file's order
-    index: Mapping[str, int]  # `plain` of names and aliases -> part
+    by_name: Mapping[str, int]  # `plain` of names and aliases -> part
 
     def find(self, name: str) -> Entry | None:
         """The entry of this name or alias; None where there is none."""
-        i = self.index.get(plain(name))
+        i = self.by_name.get(plain(name))
         return None if i is None else _entry(self, i)
 
     def entry(self, name: str) -> Entry:
@@ -89,7 +86,7 @@ def _entry_cached(part: str, like: str) -> Entry:
 def _entry(catalog: Catalog, i: int) -> Entry:
     part = catalog.parts[i]
     like = re.search(r'^like = "([^"]+)" *(?:#.*)?$', part, re.MULTILINE)
-    return _entry_cached(part, catalog.parts[catalog.index[plain(like[1])]] if like else "")
+    return _entry_cached(part, catalog.parts[catalog.by_name[plain(like[1])]] if like else "")
 
 
 def _table(part: str) -> dict[str, Any]:
@@ -129,7 +126,7 @@ def unknown(name: str, catalog: Catalog) -> UsageError:
     import difflib
 
     close = [
-        catalog.names[catalog.index[p]] for p in difflib.get_close_matches(wanted, catalog.index, 6, 0.6)
+        catalog.names[catalog.by_name[p]] for p in difflib.get_close_matches(wanted, catalog.by_name, 6, 0.6)
     ]
     close += [n for n in catalog.names if wanted and wanted in plain(n)]
     near = list(dict.fromkeys(close))[:4] or list(catalog.names)

@@ -1,18 +1,20 @@
-"""One catalogue entry as a value, and its making out of the parsed TOML: figures, files, licence, sources."""
+"""One catalogue entry as a value, and its making out of the parsed TOML: figures, files, licence, sources.
+
+Named tuples, not dataclasses: each of those takes a millisecond to make, which every `plan` would pay.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 from localrun.model.facts import Shape
 from localrun.model.quants import quant_name
 from localrun.units import parse_size
 
 
-@dataclass(frozen=True, slots=True)
-class PublishedFile:
+class PublishedFile(NamedTuple):
     """One quant in a repository."""
 
     quant: str
@@ -23,8 +25,7 @@ class PublishedFile:
     source: str
 
 
-@dataclass(frozen=True, slots=True)
-class Repo:
+class Repo(NamedTuple):
     """One Hugging Face repository of GGUF files of a model."""
 
     name: str  # "owner/repo"
@@ -36,16 +37,14 @@ class Repo:
     source: str
 
 
-@dataclass(frozen=True, slots=True)
-class License:
+class License(NamedTuple):
     id: str
     name: str
     note: str  # what it asks beyond naming it
     source: str
 
 
-@dataclass(frozen=True, slots=True)
-class Ollama:
+class Ollama(NamedTuple):
     """What Ollama's library has of a model: a tag that can be pulled, or why there is none."""
 
     tag: str
@@ -53,16 +52,14 @@ class Ollama:
     source: str
 
 
-@dataclass(frozen=True, slots=True)
-class Template:
+class Template(NamedTuple):
     file: str  # in llama.cpp's models/templates, "" = none
     carried: bool  # the published GGUF files have a template of their own
     note: str
     source: str
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One model of the catalogue."""
 
     name: str

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from localrun.errors import UsageError
 from localrun.model.catalog import Catalog
@@ -17,18 +16,15 @@ if TYPE_CHECKING:
 _OLLAMA = re.compile(r"(?P<name>[A-Za-z0-9][\w./-]*)(?::(?P<tag>[\w.-]+))?", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
-class CatalogName:
+class CatalogName(NamedTuple):
     entry: Entry
 
 
-@dataclass(frozen=True, slots=True)
-class LocalPath:
+class LocalPath(NamedTuple):
     path: Path  # as given; for a split model any of its shards
 
 
-@dataclass(frozen=True, slots=True)
-class OllamaName:
+class OllamaName(NamedTuple):
     name: str
     tag: str = "latest"
 

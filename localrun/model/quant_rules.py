@@ -7,7 +7,7 @@ before it, so that the tensors must be asked in the order in which `llama-quanti
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from localrun.model.ggml_types import TYPES, is_quantized
 
@@ -94,8 +94,7 @@ def may_quantize(name: str, dims: tuple[int, ...]) -> bool:
     return not flat and name.endswith("weight") and not any(part in name for part in _KEPT)
 
 
-@dataclass(frozen=True, slots=True)
-class Mix:
+class Mix(NamedTuple):
     """What the rules need to know of a model and of the quant that it is to get."""
 
     quant: str
@@ -108,13 +107,15 @@ class Mix:
     imatrix: bool  # an importance matrix is at hand
 
 
-@dataclass(slots=True)
 class Walk:
     """One pass over a model's tensors; it counts what the rules count."""
 
-    mix: Mix
-    values: int = field(default=0)  # value projections met so far
-    downs: int = field(default=0)  # down projections met so far
+    __slots__ = ("downs", "mix", "values")
+
+    def __init__(self, mix: Mix) -> None:
+        self.mix = mix
+        self.values = 0  # value projections met so far
+        self.downs = 0  # down projections met so far
 
     def type_of(self, dims: tuple[int, ...], role: str, layer: int) -> str:
         """The type of the next tensor; one that may be quantized (`may_quantize`), in file order."""

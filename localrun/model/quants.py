@@ -7,7 +7,6 @@ published size over the tensors of the standard quant that comes nearest.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import lru_cache
 
 from localrun.errors import ModelError
@@ -149,8 +148,8 @@ def scaled_types(tensors: tuple[Tensor, ...], weights_bytes: int) -> tuple[Tenso
     sizes[chosen[-1]] += wanted - sum(sizes.values())
     found = []
     offset = 0
-    for i, tensor in enumerate(tensors):
-        size = sizes.get(i, tensor.bytes)
-        found.append(replace(tensor, bytes=size, offset=offset))
+    for i, t in enumerate(tensors):
+        size = sizes.get(i, t.bytes)
+        found.append(Tensor(t.name, t.dims, t.type, size, offset))
         offset += -(-size // ALIGNMENT) * ALIGNMENT
     return tuple(found)

@@ -50,7 +50,7 @@ def test_the_quick_look_up_finds_what_a_full_parse_finds() -> None:
             found = CATALOG.find(name)
             assert found is not None
             assert found.name == table["name"], name
-    assert len(CATALOG.index) == len({plain(n) for t in TABLES for n in (t["name"], *t["aliases"])})
+    assert len(CATALOG.by_name) == len({plain(n) for t in TABLES for n in (t["name"], *t["aliases"])})
 
 
 def tags(text: str) -> set[str]:
