@@ -14,10 +14,10 @@ TIB = 1 << 40
 _UNITS = {
     "": 1,
     "b": 1,
-    **{k: KIB for k in ("k", "kib")},
-    **{k: MIB for k in ("m", "mib")},
-    **{k: GIB for k in ("g", "gib")},
-    **{k: TIB for k in ("t", "tib")},
+    **dict.fromkeys(("k", "kib"), KIB),
+    **dict.fromkeys(("m", "mib"), MIB),
+    **dict.fromkeys(("g", "gib"), GIB),
+    **dict.fromkeys(("t", "tib"), TIB),
     "kb": 10**3,
     "mb": 10**6,
     "gb": 10**9,
@@ -36,7 +36,8 @@ def parse_size(text: str) -> int:
     if not fraction:
         return int(whole) * unit
     # Integer arithmetic: a float loses bytes above 2**53.
-    return (int(whole) * 10 ** len(fraction) + int(fraction)) * unit // 10 ** len(fraction)
+    scale = int("1" + "0" * len(fraction))
+    return (int(whole) * scale + int(fraction)) * unit // scale
 
 
 def format_size(n: int) -> str:
