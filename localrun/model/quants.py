@@ -1,12 +1,13 @@
 """The tensors of a model in a quantization of which no file was read: their types and exact bytes.
 
-`quantized_types` follows `llama-quantize`, so the sum equals what that would write, less the header
-and the padding. Dynamic quants (`UD-...`) follow no published rule: `scaled_types` spreads their
-published size over the tensors of the standard quant that comes nearest.
+`sized_types` follows `llama-quantize`, so the sum equals what that would write, less the header and
+the padding. Dynamic quants (`UD-...`) follow no published rule: `scaled` spreads their published size
+over the tensors of the standard quant that comes nearest.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 from localrun.errors import ModelError
@@ -39,8 +40,12 @@ def is_standard(quant: str) -> bool:
     return quant in DEFAULT_TYPE
 
 
+#: name, dims, type, bytes
+Sized = tuple[str, tuple[int, ...], str, int]
+
+
 @lru_cache(maxsize=64)
-def quantized_types(
+def sized_types(
     architecture: str,
     shape: Shape,
     quant: str,
@@ -49,14 +54,24 @@ def quantized_types(
     tied: bool = False,
     rope_freqs: bool = False,
     gate_bias: bool = True,
-) -> tuple[Tensor, ...]:
-    """Every tensor of the file that `llama-quantize MODEL QUANT` writes, with offsets, in its order.
+) -> tuple[Sized, ...]:
+    """Every tensor of the file that `llama-quantize MODEL QUANT` writes, in its order.
 
     imatrix: the quantizer had an importance matrix, which moves a few tensors of the IQ quants, Q4_0
     and Q5_0. The other flags: see `tensors.tensor_list`. Raises ModelError for an unknown quant.
     """
     named = _named(architecture, shape, tied, rope_freqs, gate_bias)
     return types_for(architecture, shape, named, quant, imatrix=imatrix)
+
+
+def placed(sized: Iterable[Sized]) -> tuple[Tensor, ...]:
+    """The tensors one behind the other, each padded to ALIGNMENT."""
+    found = []
+    offset = 0
+    for name, dims, type_, size in sized:
+        found.append(Tensor(name, dims, type_, size, offset))
+        offset += -(-size // ALIGNMENT) * ALIGNMENT
+    return tuple(found)
 
 
 @lru_cache(maxsize=16)
@@ -68,8 +83,8 @@ def _named(
 
 def types_for(
     architecture: str, shape: Shape, named: tuple[Named, ...], quant: str, *, imatrix: bool = False
-) -> tuple[Tensor, ...]:
-    """As `quantized_types`, for a given list of tensors in `llama-quantize`'s order."""
+) -> tuple[Sized, ...]:
+    """As `sized_types`, for a given list of tensors in `llama-quantize`'s order."""
     if quant not in DEFAULT_TYPE:
         raise ModelError(f"no rule says how {quant} is made", "name a quant of llama.cpp's, such as Q4_K_M")
     slots = _slots(named)
@@ -77,7 +92,6 @@ def types_for(
     floating = not is_quantized(DEFAULT_TYPE[quant])
     known: dict[tuple[str, tuple[int, ...]], tuple[str, int]] = {}
     found = []
-    offset = 0
     for name, dims, role, layer in slots:
         sized = known.get((role, dims))
         if sized is None:
@@ -86,8 +100,7 @@ def types_for(
             sized = type_, tensor_bytes(type_, dims)
             if not kept and not walk.counts(role):
                 known[role, dims] = sized
-        found.append(Tensor(name, dims, sized[0], sized[1], offset))
-        offset += -(-sized[1] // ALIGNMENT) * ALIGNMENT
+        found.append((name, dims, *sized))
     return tuple(found)
 
 
@@ -126,30 +139,25 @@ def _mix(architecture: str, shape: Shape, slots: tuple[_Slot, ...], quant: str, 
     )
 
 
-def scaled_types(tensors: tuple[Tensor, ...], weights_bytes: int) -> tuple[Tensor, ...]:
+def scaled(tensors: Sequence[Sized], weights_bytes: int) -> list[Sized]:
     """The same tensors, resized so that their sum is `weights_bytes`: an estimate for dynamic quants.
 
     What is not quantized keeps its size. The routed experts take up the difference, as in the files
     that are published: attention and shared experts stay near their standard type. Without experts,
     or where that would leave the experts less than a quarter, all quantized tensors share it.
+    Raises ModelError where the tensors that keep their size need more.
     """
-    experts = [i for i, t in enumerate(tensors) if "_exps." in t.name]
-    total = sum(t.bytes for t in tensors)
-    chosen = experts
-    part = sum(tensors[i].bytes for i in chosen)
-    if not experts or part + weights_bytes - total < part // 4:
-        chosen = [i for i, t in enumerate(tensors) if is_quantized(t.type)]
-        part = sum(tensors[i].bytes for i in chosen)
+    total = sum(size for _, _, _, size in tensors)
+    chosen = {name: size for name, _, _, size in tensors if "_exps." in name}
+    part = sum(chosen.values())
+    if not chosen or part + weights_bytes - total < part // 4:
+        chosen = {name: size for name, _, type_, size in tensors if is_quantized(type_)}
+        part = sum(chosen.values())
     wanted = part + weights_bytes - total
     if not chosen or wanted <= 0:
         raise ModelError(f"{weights_bytes} bytes are too few for this model's unquantized tensors")
-    sizes = {i: tensors[i].bytes * wanted // part for i in chosen}
+    for name, size in chosen.items():
+        chosen[name] = size * wanted // part
     # The remainders of the divisions go to the last one, so that the sum is exact.
-    sizes[chosen[-1]] += wanted - sum(sizes.values())
-    found = []
-    offset = 0
-    for i, t in enumerate(tensors):
-        size = sizes.get(i, t.bytes)
-        found.append(Tensor(t.name, t.dims, t.type, size, offset))
-        offset += -(-size // ALIGNMENT) * ALIGNMENT
-    return tuple(found)
+    chosen[name] += wanted - sum(chosen.values())
+    return [(name, dims, type_, chosen.get(name, size)) for name, dims, type_, size in tensors]

@@ -6,13 +6,14 @@ do not explain, by what the publisher states. A local file or a remote header al
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
 
 from localrun.errors import ModelError
 from localrun.model.entry import Entry, PublishedFile, Repo
 from localrun.model.facts import Model, ModelFile, SizeSource, Tensor
 from localrun.model.quant_rules import NEEDS_IMATRIX
-from localrun.model.quants import is_standard, quant_name, quantized_types, scaled_types
+from localrun.model.quants import Sized, is_standard, placed, quant_name, scaled, sized_types
 from localrun.model.split import shard_names
 from localrun.units import format_size
 
@@ -58,7 +59,8 @@ def model_for(entry: Entry, quant: str) -> Model:
     if found is None:
         return model_by_rules(entry, quant)
     repo, file = found
-    tensors, source = _published(entry, repo, file)
+    sized, source = _published(entry, repo, file)
+    tensors = placed(sized)
     notes = [*entry.notes, *([repo.note] if repo.note else [])]
     if source == "published":
         notes.append(
@@ -71,14 +73,14 @@ def model_for(entry: Entry, quant: str) -> Model:
 def model_by_rules(entry: Entry, quant: str) -> Model:
     """The Model that llama-quantize would make of the original weights: exact, whoever publishes it or not."""
     repo = Repo("", entry.architecture, entry.shape, quant in NEEDS_IMATRIX, (), "", "RULES")
-    tensors = _by_rules(entry, repo, quant)
+    tensors = placed(_by_rules(entry, repo, quant))
     file = ModelFile(f"{entry.name}-{quant}.gguf", sum(t.bytes for t in tensors))
     notes = (*entry.notes, f"{quant} is in none of the repositories known here: llama-quantize makes it")
     return _model(entry, repo, quant, tensors, "rules", (file,), notes)
 
 
-def _by_rules(entry: Entry, repo: Repo, quant: str) -> tuple[Tensor, ...]:
-    return quantized_types(
+def _by_rules(entry: Entry, repo: Repo, quant: str) -> tuple[Sized, ...]:
+    return sized_types(
         repo.architecture,
         repo.shape,
         quant,
@@ -89,23 +91,23 @@ def _by_rules(entry: Entry, repo: Repo, quant: str) -> tuple[Tensor, ...]:
     )
 
 
-def _published(entry: Entry, repo: Repo, file: PublishedFile) -> tuple[tuple[Tensor, ...], SizeSource]:
+def _published(entry: Entry, repo: Repo, file: PublishedFile) -> tuple[Iterable[Sized], SizeSource]:
     if is_standard(file.quant):
         tensors = _by_rules(entry, repo, file.quant)
-        total = sum(t.bytes for t in tensors)
+        total = sum(size for _, _, _, size in tensors)
         # Publishers round down as often as to the nearest: twice the rounding, then.
         slack = 2 * file.precision + total // _EXPLAINED + repo.shape.n_vocab * _TOKEN_BYTES
         if not file.bytes or abs(file.bytes - total) <= slack:
             return tensors, "rules"
-        return scaled_types(tensors, file.bytes), "published"
+        return scaled(tensors, file.bytes), "published"
     if not file.bytes:
         raise ModelError(
             f"the size of {file.quant} in {repo.name} is not known", f"give hf:{repo.name}:{file.quant}"
         )
-    return scaled_types(_dynamic(entry, repo, file.quant), file.bytes), "published"
+    return scaled(_dynamic(entry, repo, file.quant), file.bytes), "published"
 
 
-def _dynamic(entry: Entry, repo: Repo, quant: str) -> tuple[Tensor, ...]:
+def _dynamic(entry: Entry, repo: Repo, quant: str) -> tuple[Sized, ...]:
     """The likely types of a dynamic quant: experts as its name says, the rest no lower than _STEADY."""
     base = base_quant(quant)
     tensors = _by_rules(entry, repo, base)
@@ -113,7 +115,7 @@ def _dynamic(entry: Entry, repo: Repo, quant: str) -> tuple[Tensor, ...]:
         return tensors
     steady = _by_rules(entry, repo, _STEADY)
     return tuple(
-        low if "_exps." in low.name or low.bytes >= high.bytes else high
+        low if "_exps." in low[0] or low[3] >= high[3] else high
         for low, high in zip(tensors, steady, strict=True)
     )
 

@@ -12,7 +12,7 @@ from localrun.errors import ModelError, UsageError
 from localrun.model import catalog as module
 from localrun.model.catalog import Catalog, catalog_of, invented, load_catalog, plain, sources
 from localrun.model.entry import Entry
-from localrun.model.quants import is_standard, quantized_types
+from localrun.model.quants import is_standard, sized_types
 from localrun.model.sized import base_quant, model_by_rules, model_for, quants_of, repo_of
 from localrun.model.tensor_facts import active_of, parameters_of
 from localrun.model.tensors import parameters, tensor_list
@@ -109,7 +109,7 @@ def test_a_published_size_is_plausible(name: str, quant: str) -> None:
     else:
         assert model.size_source == "published"
         assert model.weights_bytes == published
-        floor = sum(t.bytes for t in quantized_types(found[0].architecture, found[0].shape, "IQ1_S"))
+        floor = sum(size for *_, size in sized_types(found[0].architecture, found[0].shape, "IQ1_S"))
         bits = 8 * published / entry.parameters
         assert floor < published
         assert bits < {"1": 2.9, "2": 3.4, "3": 4.2, "4": 5.1}[base_quant(quant).strip("IQ")[0]]
