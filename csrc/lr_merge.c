@@ -1,0 +1,139 @@
+/* Merging symbols: always the pair of the lowest rank, of equal ones the leftmost. */
+#include "lr_tok_private.h"
+
+#include <stdlib.h>
+
+enum { FEW = 256 }; /* up to here a plain search for the lowest rank is faster than a heap */
+
+/* symbols[0, n) with merges[i] for the pair (i, i + 1); both are used up. */
+static size_t merge_few(const lr_vocab *vocab, uint32_t *symbols, lr_merge *merges, size_t n) {
+    while (n > 1) {
+        size_t best = 0;
+        for (size_t i = 1; i + 1 < n; i++)
+            if (merges[i].rank < merges[best].rank) best = i;
+        if (merges[best].rank == LR_NO_RANK) break;
+        symbols[best] = (uint32_t)merges[best].id;
+        memmove(symbols + best + 1, symbols + best + 2, (n - best - 2) * sizeof *symbols);
+        memmove(merges + best, merges + best + 1, (n - best - 2) * sizeof *merges);
+        n--;
+        if (best + 1 < n) merges[best] = lr_pairs_find(vocab, symbols[best], symbols[best + 1]);
+        if (best > 0) merges[best - 1] = lr_pairs_find(vocab, symbols[best - 1], symbols[best]);
+    }
+    return n;
+}
+
+/* The symbols of a long piece as a list, and a heap of its pairs by rank and place. */
+typedef struct lr_link { uint32_t symbol, next, previous; lr_merge merge; } lr_link;
+
+typedef struct lr_heap { uint64_t *items; size_t count; } lr_heap;
+
+static void sift_down(lr_heap *heap, size_t i) {
+    const uint64_t item = heap->items[i];
+    for (;;) {
+        size_t child = 2 * i + 1;
+        if (child >= heap->count) break;
+        child += child + 1 < heap->count && heap->items[child + 1] < heap->items[child];
+        if (heap->items[child] >= item) break;
+        heap->items[i] = heap->items[child];
+        i = child;
+    }
+    heap->items[i] = item;
+}
+
+static void push(lr_heap *heap, uint64_t item) {
+    size_t i = heap->count++;
+    while (i > 0 && heap->items[(i - 1) / 2] > item) {
+        heap->items[i] = heap->items[(i - 1) / 2];
+        i = (i - 1) / 2;
+    }
+    heap->items[i] = item;
+}
+
+static uint64_t pop(lr_heap *heap) {
+    const uint64_t item = heap->items[0];
+    heap->items[0] = heap->items[--heap->count];
+    sift_down(heap, 0);
+    return item;
+}
+
+static void look_up(const lr_vocab *vocab, lr_link *links, lr_heap *heap, uint32_t at) {
+    lr_link *link = &links[at];
+    link->merge = lr_pairs_find(vocab, link->symbol, links[link->next].symbol);
+    if (link->merge.rank != LR_NO_RANK) push(heap, (uint64_t)link->merge.rank << 32 | at);
+}
+
+/* links[0, n) in a row, links[n] closes it. Ranks that are out of date are known by not being the link's. */
+static lr_status merge_many(lr_tok_run *run, lr_link *links, lr_heap *heap, uint32_t n) {
+    for (size_t steps = 0; heap->count; steps++) {
+        if ((steps & 0xffff) == 0xffff && lr_cancelled(run)) return LR_END;
+        const uint64_t item = pop(heap);
+        const uint32_t at = (uint32_t)item;
+        lr_link *link = &links[at];
+        if (link->merge.rank != (uint32_t)(item >> 32)) continue;
+        const uint32_t gone = link->next, next = links[gone].next;
+        link->symbol = (uint32_t)link->merge.id;
+        link->next = next;
+        link->merge.rank = LR_NO_RANK;
+        links[gone].merge.rank = LR_NO_RANK;
+        links[gone].symbol = LR_NO_RANK;
+        links[next].previous = at;
+        if (next < n) look_up(run->vocab, links, heap, at);
+        if (at > 0) look_up(run->vocab, links, heap, link->previous);
+    }
+    return LR_OK;
+}
+
+static lr_status merge_list(lr_tok_run *run, uint32_t *symbols, size_t *count) {
+    const uint32_t n = (uint32_t)*count;
+    lr_link *links = malloc((n + (size_t)1) * sizeof *links);
+    /* Each merge adds at most two entries for the one that it took. */
+    lr_heap heap = {malloc((size_t)n * 2 * sizeof *heap.items), 0};
+    lr_status status = links == NULL || heap.items == NULL ? LR_E_MEMORY : LR_OK;
+    if (status == LR_OK) {
+        for (uint32_t i = 0; i <= n; i++)
+            links[i] = (lr_link){i < n ? symbols[i] : LR_NO_RANK, i + 1, i - 1, {LR_NO_RANK, -1}};
+        for (uint32_t i = 0; i + 1 < n; i++) {
+            links[i].merge = lr_pairs_find(run->vocab, symbols[i], symbols[i + 1]);
+            if (links[i].merge.rank != LR_NO_RANK) heap.items[heap.count++] = (uint64_t)links[i].merge.rank << 32 | i;
+        }
+        for (size_t i = heap.count / 2; i-- > 0; ) sift_down(&heap, i);
+        status = merge_many(run, links, &heap, n);
+        *count = 0;
+        for (uint32_t i = 0; i < n && status == LR_OK; i = links[i].next) symbols[(*count)++] = links[i].symbol;
+    }
+    free(links);
+    free(heap.items);
+    return status;
+}
+
+lr_status lr_symbols_merge(lr_tok_run *run, uint32_t *symbols, size_t *n) {
+    if (*n > FEW) return merge_list(run, symbols, n);
+    lr_merge merges[FEW];
+    for (size_t i = 0; i + 1 < *n; i++) merges[i] = lr_pairs_find(run->vocab, symbols[i], symbols[i + 1]);
+    *n = merge_few(run->vocab, symbols, merges, *n);
+    return LR_OK;
+}
+
+lr_status lr_bpe_merge(lr_tok_run *run, const uint8_t *text, size_t size, int32_t *ids, size_t *count) {
+    const lr_vocab *vocab = run->vocab;
+    uint32_t few[FEW], *symbols = size <= FEW ? few : malloc(size * sizeof *symbols);
+    if (symbols == NULL) return LR_E_MEMORY;
+    /* A byte that no token stands for is lost in either tokenizer; in llama.cpp its neighbours stay apart. */
+    const int keep = vocab->rules == LR_RULES_LLAMA_CPP;
+    size_t n = 0;
+    for (size_t i = 0; i < size; i++)
+        if (keep || vocab->byte_ids[text[i]] >= 0) symbols[n++] = (uint32_t)vocab->byte_ids[text[i]];
+    lr_status status = LR_OK;
+    if (n == size && n <= FEW) {
+        lr_merge merges[FEW];
+        for (size_t i = 0; i + 1 < n; i++) merges[i] = vocab->byte_pairs[(size_t)text[i] << 8 | text[i + 1]];
+        n = merge_few(vocab, symbols, merges, n);
+    } else {
+        status = lr_symbols_merge(run, symbols, &n);
+    }
+    *count = 0;
+    for (size_t i = 0; i < n && status == LR_OK; i++)
+        if (symbols[i] != LR_NO_RANK) ids[(*count)++] = (int32_t)symbols[i];
+    if (symbols != few) free(symbols);
+    return status;
+}

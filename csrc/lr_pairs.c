@@ -1,0 +1,106 @@
+/* The table of pairs that merge, out of a file's list of merges or out of the tokens themselves. */
+#include "lr_vocab_private.h"
+
+#include <stdlib.h>
+
+lr_status lr_pairs_make(lr_vocab *vocab, size_t count) {
+    uint64_t room = 16;
+    while (room * 3 < count * 4) room *= 2;
+    vocab->pairs = malloc(room * sizeof *vocab->pairs);
+    vocab->pair_mask = room - 1;
+    if (vocab->pairs == NULL) return LR_E_MEMORY;
+    memset(vocab->pairs, 0xff, room * sizeof *vocab->pairs);
+    return LR_OK;
+}
+
+void lr_pairs_add(lr_vocab *vocab, lr_pair pair, int keep_first) {
+    uint64_t i = lr_pair_hash(pair.left, pair.right) >> 16 & vocab->pair_mask;
+    for (; vocab->pairs[i].left != LR_NO_RANK; i = (i + 1) & vocab->pair_mask)
+        if (vocab->pairs[i].left == pair.left && vocab->pairs[i].right == pair.right) {
+            if (!keep_first) vocab->pairs[i] = pair;
+            return;
+        }
+    vocab->pairs[i] = pair;
+}
+
+/* Most pairs that are looked up are of single bytes: those get a table without hashing. */
+static lr_status index_byte_pairs(lr_vocab *vocab) {
+    vocab->byte_pairs = malloc(65536 * sizeof *vocab->byte_pairs);
+    if (vocab->byte_pairs == NULL) return LR_E_MEMORY;
+    for (uint32_t i = 0; i < 65536; i++) {
+        const int32_t left = vocab->byte_ids[i >> 8], right = vocab->byte_ids[i & 255];
+        vocab->byte_pairs[i] = left < 0 || right < 0 ? (lr_merge){LR_NO_RANK, -1}
+                                                     : lr_pairs_find(vocab, (uint32_t)left, (uint32_t)right);
+    }
+    return LR_OK;
+}
+
+/* One merge, "left right" in letters or in plain text. The space at 0 belongs to the left half. */
+static lr_status read_merge(lr_vocab *vocab, lr_vocab_source *source, uint64_t index, const uint8_t *text, size_t size,
+                            uint8_t *buffer) {
+    const uint8_t *space = size > 1 ? memchr(text + 1, ' ', size - 1) : NULL;
+    if (space == NULL || space + 1 == text + size) return lr_vocab_fail(source, LR_VOCAB_MERGE_HALF, index);
+    if (size > 2 * LR_VOCAB_TOKEN_MAX) return lr_vocab_fail(source, LR_VOCAB_TOKEN_LONG, index);
+    size_t left = (size_t)(space - text), right = size - left - 1;
+    if (source->letters) {
+        left = lr_letters_to_bytes(text, left, buffer);
+        right = left == SIZE_MAX ? left : lr_letters_to_bytes(space + 1, right, buffer + left);
+        if (right == SIZE_MAX) return lr_vocab_fail(source, LR_VOCAB_MERGE_UNKNOWN, index);
+    } else {
+        memcpy(buffer, text, left);
+        memcpy(buffer + left, space + 1, right);
+    }
+    const int32_t a = lr_vocab_find(vocab, buffer, left, 16 + left);
+    const int32_t b = lr_vocab_find(vocab, buffer + left, right, 16 + right);
+    const int32_t both = lr_vocab_find(vocab, buffer, left + right, 16 + left + right);
+    if (a < 0 || b < 0 || both < 0) return lr_vocab_fail(source, LR_VOCAB_MERGE_UNKNOWN, index);
+    /* Of a merge that stands twice llama.cpp takes the first, Hugging Face the last. */
+    lr_pairs_add(vocab, (lr_pair){(uint32_t)a, (uint32_t)b, (uint32_t)index, both}, vocab->rules == LR_RULES_LLAMA_CPP);
+    return LR_OK;
+}
+
+lr_status lr_vocab_read_merges(lr_vocab *vocab, lr_vocab_source *source) {
+    if (source->merge_count == 0) return lr_vocab_fail(source, LR_VOCAB_NO_MERGES, 0);
+    if (source->merges_size / 8 < source->merge_count)
+        return lr_vocab_fail(source, LR_VOCAB_MERGE_CUT, source->merges_size / 8);
+    if (lr_pairs_make(vocab, source->merge_count) != LR_OK) return LR_E_MEMORY;
+    uint8_t *buffer = malloc(2 * LR_VOCAB_TOKEN_MAX + 16);
+    if (buffer == NULL) return LR_E_MEMORY;
+    memset(buffer, 0, 2 * LR_VOCAB_TOKEN_MAX + 16);
+    uint64_t at = 0;
+    lr_status status = LR_OK;
+    for (uint64_t i = 0; i < source->merge_count && status == LR_OK; i++) {
+        const uint8_t *text;
+        uint64_t size;
+        if (lr_packed_next(source->merges, source->merges_size, &at, &text, &size) != LR_OK)
+            status = lr_vocab_fail(source, LR_VOCAB_MERGE_CUT, i);
+        else
+            status = read_merge(vocab, source, i, text, size, buffer);
+    }
+    free(buffer);
+    return status == LR_OK ? index_byte_pairs(vocab) : status;
+}
+
+/* Calls for each way to cut a token into two: adds it when `add`, counts it always. */
+static size_t cuts(lr_vocab *vocab, uint32_t id, int add) {
+    const uint8_t *text = vocab->bytes + vocab->starts[id];
+    const size_t size = vocab->starts[id + 1] - vocab->starts[id], readable = size + 16;
+    size_t count = 0;
+    if (lr_vocab_find(vocab, text, size, readable) != (int32_t)id) return 0;
+    for (size_t cut = 1; cut < size; cut++) {
+        const int32_t a = lr_vocab_find(vocab, text, cut, readable);
+        const int32_t b = a < 0 ? -1 : lr_vocab_find(vocab, text + cut, size - cut, readable - cut);
+        if (b < 0) continue;
+        count++;
+        if (add) lr_pairs_add(vocab, (lr_pair){(uint32_t)a, (uint32_t)b, id, (int32_t)id}, 1);
+    }
+    return count;
+}
+
+lr_status lr_vocab_read_ranks(lr_vocab *vocab) {
+    size_t count = 0;
+    for (uint32_t i = 0; i < vocab->count; i++) count += cuts(vocab, i, 0);
+    if (lr_pairs_make(vocab, count) != LR_OK) return LR_E_MEMORY;
+    for (uint32_t i = 0; i < vocab->count; i++) (void)cuts(vocab, i, 1);
+    return index_byte_pairs(vocab);
+}

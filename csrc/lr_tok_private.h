@@ -1,0 +1,44 @@
+/* lr_tok_private: a run, and the parts of encoding. */
+#ifndef LR_TOK_PRIVATE_H
+#define LR_TOK_PRIVATE_H
+
+#include "lr_tok.h"
+#include "lr_vocab_private.h"
+
+struct lr_tok_run {
+    const lr_vocab *vocab;
+    lr_words cache;
+    lr_split_state split;
+    size_t segment_end;  /* where the next special token begins, or the text ends */
+    size_t special_end;  /* where it ends */
+    int32_t special_id;  /* -1: none follows */
+    int32_t prefix;      /* SPM: a space belongs before the text at hand */
+    int32_t cancelled;   /* atomic */
+};
+
+/* Where ids go. */
+typedef struct lr_sink {
+    int32_t *ids;
+    size_t room, count, need;
+} lr_sink;
+
+static inline int lr_cancelled(lr_tok_run *run) {
+    return __atomic_load_n(&run->cancelled, __ATOMIC_RELAXED) != 0;
+}
+
+/* Merges one piece by the vocabulary's pairs, without looking for it anywhere. `ids` has room for `size`.
+ * LR_OK, LR_E_MEMORY, LR_END. */
+lr_status lr_bpe_merge(lr_tok_run *run, const uint8_t *text, size_t size, int32_t *ids, size_t *count);
+
+/* The same on symbols: what merges are tried on, n of them, replaced by the tokens that they become. */
+lr_status lr_symbols_merge(lr_tok_run *run, uint32_t *symbols, size_t *n);
+
+/* Encodes text[*at, end) in pieces. LR_FULL with sink->need when the next piece may not fit. */
+lr_status lr_bpe_encode(lr_tok_run *run, const uint8_t *text, size_t size, size_t *at, size_t end, lr_sink *sink);
+lr_status lr_spm_encode(lr_tok_run *run, const uint8_t *text, size_t size, size_t *at, size_t end, lr_sink *sink);
+
+/* Remembers what a piece encodes to; does nothing when it cannot. */
+void lr_tok_remember(lr_tok_run *run, const lr_key *key, const uint8_t *text, size_t size, const int32_t *ids,
+                     size_t count);
+
+#endif

@@ -1,0 +1,84 @@
+/* lr_vocab_private: what a vocabulary holds, for the files that build it and those that encode with it. */
+#ifndef LR_VOCAB_PRIVATE_H
+#define LR_VOCAB_PRIVATE_H
+
+#include "lr_split_private.h"
+#include "lr_vocab.h"
+#include "lr_words_private.h"
+
+/* Two neighbours that merge: into `id`, the sooner the lower `rank`. */
+typedef struct lr_pair {
+    uint32_t left, right;
+    uint32_t rank;
+    int32_t id;
+} lr_pair;
+
+#define LR_NO_RANK 0xffffffffu
+
+typedef struct lr_merge { uint32_t rank; int32_t id; } lr_merge;
+
+struct lr_vocab {
+    uint32_t count;
+    int32_t kind, rules, ignore_merges, space_prefix;
+    lr_split split;
+    uint8_t *bytes;      /* of all tokens, 16 more readable behind them */
+    uint32_t *starts;    /* count + 1 of them */
+    uint8_t *types;
+    lr_words words;      /* the tokens that text can become by itself */
+    int32_t byte_ids[256]; /* -1: no such token */
+    lr_merge *byte_pairs; /* 65536, by left << 8 | right, for BPE; null for SPM */
+    lr_pair *pairs;      /* left is LR_NO_RANK in a free entry */
+    uint64_t pair_mask;
+    uint32_t symbols;    /* SPM: tokens, and behind them characters that are none but begin or end some */
+    lr_words chars;      /* SPM: those characters */
+    int32_t whole_text;  /* SPM: a token holds a space behind something else, so words cannot stand alone */
+    int32_t unknown;     /* SPM: the id of what cannot be spelled, or -1 */
+    int32_t *specials;   /* ids by text */
+    uint32_t special_count;
+    uint8_t special_first[256]; /* 1: begins a control token, 2: a user-defined one */
+};
+
+/* Any of these makes lr_vocab_free necessary and sufficient. */
+lr_status lr_vocab_read_tokens(lr_vocab *vocab, lr_vocab_source *source);
+lr_status lr_vocab_read_merges(lr_vocab *vocab, lr_vocab_source *source);
+lr_status lr_vocab_read_ranks(lr_vocab *vocab);
+lr_status lr_vocab_read_scores(lr_vocab *vocab, const lr_vocab_source *source);
+lr_status lr_vocab_sort_specials(lr_vocab *vocab);
+
+/* Spells `size` bytes of UTF-8 in GPT-2's letters as the bytes that they stand for: at most `size`. Returns how many,
+ * or SIZE_MAX where a character is no such letter. */
+size_t lr_letters_to_bytes(const uint8_t *text, size_t size, uint8_t *out);
+
+lr_status lr_vocab_fail(lr_vocab_source *source, int fault, uint64_t index);
+
+/* The next packed string at *at: LR_E_FORMAT where it ends early. */
+lr_status lr_packed_next(const uint8_t *data, uint64_t size, uint64_t *at, const uint8_t **text, uint64_t *length);
+
+/* The id of a token that text can become, or -1. At least 16 bytes are readable at text, or `readable`. */
+int32_t lr_vocab_find(const lr_vocab *vocab, const uint8_t *text, size_t size, size_t readable);
+
+lr_status lr_pairs_make(lr_vocab *vocab, size_t count);
+
+/* Keeps the first of two equal pairs, or the last. */
+void lr_pairs_add(lr_vocab *vocab, lr_pair pair, int keep_first);
+
+static inline uint64_t lr_pair_hash(uint32_t left, uint32_t right) {
+    const uint64_t key = ((uint64_t)left << 32 | right) * 0x9E3779B97F4A7C15u;
+    return key ^ key >> 29;
+}
+
+static inline lr_merge lr_pairs_find(const lr_vocab *vocab, uint32_t left, uint32_t right) {
+    for (uint64_t i = lr_pair_hash(left, right) >> 16 & vocab->pair_mask; vocab->pairs[i].left != LR_NO_RANK;
+         i = (i + 1) & vocab->pair_mask) {
+        const lr_pair *pair = &vocab->pairs[i];
+        if (pair->left == left && pair->right == right) return (lr_merge){pair->rank, pair->id};
+    }
+    return (lr_merge){LR_NO_RANK, -1};
+}
+
+/* The first special token in text[from, size): LR_OK and its place, LR_END when there is none. Control tokens count
+ * only with `special`. Of several at one place the longest. */
+lr_status lr_special_find(const lr_vocab *vocab, const uint8_t *text, size_t from, size_t size, int special,
+                          size_t *start, size_t *end, int32_t *id);
+
+#endif

@@ -1,0 +1,105 @@
+#include "lr_words_private.h"
+
+#include <stdlib.h>
+
+lr_key lr_key_long(const uint8_t *text, size_t size) {
+    uint64_t hash = 0x2D358DCCAA6C78A5u ^ size;
+    size_t at = 0;
+    for (; size - at > 16; at += 16)
+        hash = lr_mix(lr_load8(text + at) ^ hash, lr_load8(text + at + 8) ^ 0x8BB84B93962EACC9u);
+    /* The last 16 bytes, which may overlap what was hashed: a long text has that many. */
+    hash = lr_mix(lr_load8(text + size - 16) ^ hash, lr_load8(text + size - 8) ^ 0x4B33A62ED433D4A3u);
+    lr_key key = {{hash, LR_WORD_LONG_KEY | size}, hash};
+    return key;
+}
+
+int lr_words_make(lr_words *words, size_t entries) {
+    size_t slots = 1024;
+    while (slots < entries * 2) slots *= 2;
+    memset(words, 0, sizeof *words);
+    words->slots = calloc(slots, sizeof *words->slots);
+    words->mask = slots - 1;
+    return words->slots == NULL ? -1 : 0;
+}
+
+void lr_words_drop(lr_words *words) {
+    free(words->slots);
+    free(words->arena);
+    memset(words, 0, sizeof *words);
+}
+
+void lr_words_clear(lr_words *words) {
+    memset(words->slots, 0, (words->mask + 1) * sizeof *words->slots);
+    words->used = 0;
+    words->arena_used = 0;
+}
+
+lr_word *lr_words_find(const lr_words *words, const lr_key *key, const uint8_t *text, size_t size) {
+    for (size_t i = key->hash & words->mask; words->slots[i].n; i = (i + 1) & words->mask) {
+        lr_word *word = &words->slots[i];
+        if (word->key[0] != key->word[0] || word->key[1] != key->word[1]) continue;
+        if (size <= LR_WORD_SHORT || memcmp(words->arena + (uint32_t)word->ids[2], text, size) == 0) return word;
+    }
+    return NULL;
+}
+
+static lr_word *free_slot(const lr_words *words, uint64_t hash) {
+    size_t i = hash & words->mask;
+    while (words->slots[i].n) i = (i + 1) & words->mask;
+    return &words->slots[i];
+}
+
+static int grow(lr_words *words) {
+    lr_words more = *words;
+    more.mask = words->mask * 2 + 1;
+    more.slots = calloc(more.mask + 1, sizeof *more.slots);
+    if (more.slots == NULL) return -1;
+    for (size_t i = 0; i <= words->mask; i++) {
+        const lr_word *word = &words->slots[i];
+        if (word->n == 0) continue;
+        const int is_long = word->key[1] >= LR_WORD_LONG_KEY;
+        *free_slot(&more, is_long ? word->key[0] : lr_short_hash(word->key[0], word->key[1])) = *word;
+    }
+    free(words->slots);
+    *words = more;
+    return 0;
+}
+
+/* Room for `units` in the arena; their place, or -1 without memory. */
+static int64_t reserve(lr_words *words, size_t units) {
+    if (words->arena_room - words->arena_used < units) {
+        const size_t room = (words->arena_room + units) * 2;
+        int32_t *arena = room > INT32_MAX ? NULL : realloc(words->arena, room * sizeof *arena);
+        if (arena == NULL) return -1;
+        words->arena = arena;
+        words->arena_room = room;
+    }
+    const size_t place = words->arena_used;
+    words->arena_used += units;
+    return (int64_t)place;
+}
+
+lr_word *lr_words_add(lr_words *words, const lr_key *key, const uint8_t *text, size_t size, const int32_t *ids,
+                      size_t count) {
+    const int is_long = size > LR_WORD_SHORT;
+    const size_t text_units = is_long ? (size + 3) / 4 : 0;
+    const int spilled = count + (is_long ? 1 : 0) > LR_WORD_INLINE;
+    const int64_t place = reserve(words, text_units + (spilled ? count : 0));
+    if (place < 0 || (words->used * 2 > words->mask && grow(words) != 0)) return NULL;
+    lr_word *word = free_slot(words, key->hash);
+    word->key[0] = key->word[0];
+    word->key[1] = key->word[1];
+    word->n = (uint32_t)count | (spilled ? (uint32_t)LR_WORD_SPILLED : 0);
+    if (is_long) {
+        memcpy(words->arena + place, text, size);
+        word->ids[2] = (int32_t)place;
+    }
+    if (spilled) {
+        word->ids[0] = (int32_t)place + (int32_t)text_units;
+        memcpy(words->arena + (uint32_t)word->ids[0], ids, count * sizeof *ids);
+    } else if (count) {
+        memcpy(word->ids, ids, count * sizeof *ids);
+    }
+    words->used++;
+    return word;
+}

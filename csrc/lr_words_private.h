@@ -1,0 +1,111 @@
+/* lr_words: a hash table from short texts to the ids they encode to. Two entries share a cache line; texts of up to
+ * 15 bytes lie in the entry itself, so that one comparison of 16 bytes settles a look-up.
+ *
+ * Owned: lr_words_make allocates, lr_words_drop frees. Borrowed: all texts; they are copied in.
+ */
+#ifndef LR_WORDS_PRIVATE_H
+#define LR_WORDS_PRIVATE_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+enum {
+    LR_WORD_SHORT = 15,  /* bytes that fit an entry */
+    LR_WORD_LONGEST = 1024, /* what is longer is never stored: it will hardly come twice */
+    LR_WORD_INLINE = 3   /* ids that fit an entry; beside a long text one fewer */
+};
+
+enum {
+    LR_WORD_COUNT = 0x00ffffff,
+    LR_WORD_SPILLED = 1 << 30, /* the ids lie in the arena, at ids[0] */
+    LR_WORD_DOUBTED = 1 << 29  /* a token whose merges were never tried */
+};
+
+typedef struct lr_word {
+    uint64_t key[2]; /* the text, zeros, its length in the last byte; or its hash and LR_WORD_LONG_KEY | length */
+    int32_t ids[LR_WORD_INLINE]; /* of a long text: ids[2] is where it lies in the arena */
+    uint32_t n;      /* LR_WORD_COUNT and flags; 0: a free entry */
+} lr_word;
+
+#define LR_WORD_LONG_KEY 0xff00000000000000u
+
+typedef struct lr_words {
+    lr_word *slots;
+    size_t mask;   /* entries - 1 */
+    size_t used;
+    int32_t *arena; /* in units of 4 bytes */
+    size_t arena_used;
+    size_t arena_room;
+} lr_words;
+
+typedef struct lr_key {
+    uint64_t word[2];
+    uint64_t hash;
+} lr_key;
+
+__extension__ typedef unsigned __int128 lr_u128;
+
+static inline uint64_t lr_mix(uint64_t a, uint64_t b) {
+    const lr_u128 product = (lr_u128)a * b;
+    return (uint64_t)product ^ (uint64_t)(product >> 64);
+}
+
+static inline uint64_t lr_load8(const uint8_t *p) {
+    uint64_t value;
+    memcpy(&value, p, 8);
+    return value;
+}
+
+static inline uint64_t lr_short_hash(uint64_t a, uint64_t b) {
+    return lr_mix(a ^ 0x9E3779B97F4A7C15u, b ^ 0xD6E8FEB86659FD93u);
+}
+
+/* The key of a text of 1 to 15 bytes of which `readable` bytes >= size can be read. */
+static inline lr_key lr_key_short(const uint8_t *text, size_t size, size_t readable) {
+    lr_key key;
+    if (readable >= 16) {
+        key.word[0] = lr_load8(text);
+        key.word[1] = lr_load8(text + 8);
+        /* A shift by 64 is undefined: hence the two steps. */
+        const unsigned cut0 = size >= 8 ? 0 : (unsigned)(8 - size) * 8, cut1 = size >= 8 ? (unsigned)(16 - size) * 8 : 64;
+        key.word[0] = key.word[0] << cut0 >> cut0;
+        key.word[1] = cut1 == 64 ? 0 : key.word[1] << cut1 >> cut1;
+    } else {
+        uint8_t copy[16] = {0};
+        memcpy(copy, text, size);
+        key.word[0] = lr_load8(copy);
+        key.word[1] = lr_load8(copy + 8);
+    }
+    key.word[1] |= (uint64_t)size << 56;
+    key.hash = lr_short_hash(key.word[0], key.word[1]);
+    return key;
+}
+
+/* The key of a text of more than 15 bytes. */
+lr_key lr_key_long(const uint8_t *text, size_t size);
+
+static inline lr_key lr_key_of(const uint8_t *text, size_t size, size_t readable) {
+    return size <= LR_WORD_SHORT ? lr_key_short(text, size, readable) : lr_key_long(text, size);
+}
+
+/* 0, or -1 without memory. `entries` is a hint. */
+int lr_words_make(lr_words *words, size_t entries);
+void lr_words_drop(lr_words *words);
+
+/* Forgets all, keeps the memory. */
+void lr_words_clear(lr_words *words);
+
+/* The entry of this text, or null. */
+lr_word *lr_words_find(const lr_words *words, const lr_key *key, const uint8_t *text, size_t size);
+
+/* Adds a text of 1 to LR_WORD_LONGEST bytes that is not in the table, and the ids it encodes to. The entry is good
+ * until the next one is added; null without memory. */
+lr_word *lr_words_add(lr_words *words, const lr_key *key, const uint8_t *text, size_t size, const int32_t *ids,
+                      size_t count);
+
+static inline const int32_t *lr_word_ids(const lr_words *words, const lr_word *word) {
+    return word->n & LR_WORD_SPILLED ? words->arena + (uint32_t)word->ids[0] : word->ids;
+}
+
+#endif

@@ -1,0 +1,155 @@
+"""A vocabulary in the C core and what encodes with it: bytes in, arrays of ids out."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator
+from typing import Any
+
+from localrun._ffi import ffi, lib
+from localrun.errors import ModelError
+
+PRES = {
+    "gpt-2": lib.LR_PRE_GPT2,
+    "digits": lib.LR_PRE_DIGITS,
+    "llama3": lib.LR_PRE_LLAMA3,
+    "qwen2": lib.LR_PRE_QWEN2,
+    "qwen35": lib.LR_PRE_QWEN35,
+    "gpt-4o": lib.LR_PRE_GPT4O,
+    "tekken": lib.LR_PRE_TEKKEN,
+    "deepseek-v3": lib.LR_PRE_DEEPSEEK3,
+    "deepseek-llm": lib.LR_PRE_DEEPSEEK_LLM,
+    "deepseek-coder": lib.LR_PRE_DEEPSEEK_CODER,
+}
+KINDS = {"merges": lib.LR_VOCAB_MERGES, "ranks": lib.LR_VOCAB_RANKS, "spm": lib.LR_VOCAB_SPM}
+NORMAL, UNKNOWN, CONTROL = lib.LR_TOKEN_NORMAL, lib.LR_TOKEN_UNKNOWN, lib.LR_TOKEN_CONTROL
+USER_DEFINED, BYTE = lib.LR_TOKEN_USER_DEFINED, lib.LR_TOKEN_BYTE
+#: Ids per call of the core: 256 KiB, so that they stay in the cache until they are copied on.
+ROOM = 1 << 16
+
+
+class Vocab:
+    """A vocabulary in the core. Any number of threads may encode with it at once."""
+
+    def __init__(
+        self,
+        *,
+        kind: str,
+        tokens: bytes | memoryview,
+        count: int,
+        types: bytes | None = None,
+        scores: bytes | memoryview | None = None,
+        merges: bytes | memoryview = b"",
+        merge_count: int = 0,
+        pre: str = "gpt-2",
+        llama_cpp: bool = False,
+        letters: bool = False,
+        ignore_merges: bool = False,
+        space_prefix: bool = False,
+    ) -> None:
+        """`tokens` and `merges` are packed as in GGUF, each string behind its length in 8 bytes. Raises ModelError."""
+        for name, column, width in (("types", types, 1), ("scores", scores, 4)):
+            if column is not None and len(column) < count * width:
+                raise ModelError(f"the vocabulary has {count} tokens, but fewer {name}")
+        source = ffi.new("lr_vocab_source *")
+        source.tokens = ffi.from_buffer(tokens)
+        source.tokens_size, source.count = len(tokens), count
+        kept = [ffi.from_buffer(part) for part in (tokens, merges, types or b"", scores or b"")]
+        source.tokens, source.merges = kept[0], kept[1]
+        source.types = kept[2] if types is not None else ffi.NULL
+        source.scores = ffi.cast("float *", kept[3]) if scores is not None else ffi.NULL
+        source.merges_size, source.merge_count = len(merges), merge_count
+        source.kind, source.pre = KINDS[kind], PRES[pre]
+        source.rules = lib.LR_RULES_LLAMA_CPP if llama_cpp else lib.LR_RULES_OWN
+        source.letters, source.ignore_merges, source.space_prefix = letters, ignore_merges, space_prefix
+        out = ffi.new("lr_vocab **")
+        status = lib.lr_vocab_new(source, out)
+        if status == lib.LR_E_FORMAT:
+            why = ffi.string(lib.lr_vocab_fault_text(source.fault)).decode()
+            raise ModelError(f"the vocabulary cannot be used: {why}, at {source.index}")
+        _check(status)
+        self.count = count
+        self.handle = ffi.gc(out[0], lib.lr_vocab_free)
+        self._idle: list[_Run] = []
+
+    def token(self, token: int) -> bytes:
+        """The bytes of one token. IndexError where there is none."""
+        text, size = ffi.new("uint8_t const **"), ffi.new("size_t *")
+        if not 0 <= token < self.count or lib.lr_vocab_token(self.handle, token, text, size) != lib.LR_OK:
+            raise IndexError(f"no token {token}: the vocabulary has {self.count}")
+        return bytes(ffi.buffer(text[0], size[0]))
+
+    def decode(self, ids: array[int], special: bool) -> bytes:
+        """The bytes of all these tokens, without those of control tokens unless `special`."""
+        raw, size = ffi.from_buffer("int32_t[]", ids), ffi.new("size_t *")
+        status = lib.lr_vocab_decode(self.handle, raw, len(ids), special, ffi.NULL, 0, size)
+        if status == lib.LR_E_ARGUMENT:
+            raise IndexError(f"no token {ids[size[0]]}: the vocabulary has {self.count}")
+        out = bytearray(size[0])
+        into = ffi.from_buffer("uint8_t[]", out)
+        _check(lib.lr_vocab_decode(self.handle, raw, len(ids), special, into, len(out), size))
+        return bytes(out)
+
+    def encode(self, text: bytes, special: bool) -> Iterator[memoryview]:
+        """The ids, some ten thousand at a time, each array good until the next. The text is taken as well formed."""
+        try:
+            run = self._idle.pop()
+        except IndexError:
+            run = _Run(self)
+        yield from run.encode(text, special)
+        # One that was left in the middle is dropped: it stands somewhere in another text.
+        self._idle.append(run)
+
+
+class _Run:
+    """One encoding at a time: its place, its cache, its array."""
+
+    def __init__(self, vocab: Vocab) -> None:
+        out = ffi.new("lr_tok_run **")
+        _check(lib.lr_tok_run_new(vocab.handle, out))
+        self._vocab = vocab.handle  # must outlive the run
+        self._handle = ffi.gc(out[0], lib.lr_tok_run_free)
+        self._place = ffi.new("size_t[3]")  # at, count, need
+        self._at, self._count, self._need = (self._place + i for i in range(3))
+        self._resize(ROOM)
+
+    def _resize(self, room: int) -> None:
+        self._room = room
+        self._ids = ffi.new("int32_t[]", room)
+        self._view = memoryview(ffi.buffer(self._ids)).cast("B").cast("i")
+
+    def encode(self, text: bytes, special: bool) -> Iterator[memoryview]:
+        place, raw, size = self._place, ffi.from_buffer(text), len(text)
+        place[0] = 0
+        while True:
+            status = lib.lr_tok_encode(
+                self._handle, raw, size, special, self._at, self._ids, self._room, self._count, self._need
+            )
+            if place[1]:
+                yield self._view[: place[1]]
+            elif status == lib.LR_FULL:
+                self._resize(max(place[2], ROOM))
+            if status != lib.LR_FULL:
+                break
+        _check(status)
+        if self._room > ROOM:
+            self._resize(ROOM)
+
+
+def _check(status: int) -> None:
+    if status == lib.LR_E_MEMORY:
+        raise MemoryError
+    if status != lib.LR_OK:
+        raise ModelError(ffi.string(lib.lr_status_text(status)).decode())
+
+
+def is_utf8(text: bytes) -> bool:
+    return bool(lib.lr_utf8_valid(ffi.from_buffer(text), len(text)) == len(text))
+
+
+def as_llama_cpp_reads(text: bytes) -> bytes:
+    """With U+FFFD for each byte that begins no character, as llama.cpp's BPE sees it."""
+    raw = ffi.from_buffer(text)
+    out = bytearray(lib.lr_utf8_llama(raw, len(text), ffi.NULL))
+    lib.lr_utf8_llama(raw, len(text), ffi.from_buffer("uint8_t[]", out))
+    return bytes(out)

@@ -1,0 +1,80 @@
+"""The vocabulary in a GGUF file's header."""
+
+from __future__ import annotations
+
+import mmap
+from pathlib import Path
+from typing import Any
+
+from localrun.errors import ModelError
+from localrun.native import Array, read_header
+from localrun.tokenizer.pre import Pre, by_name
+from localrun.tokenizer.vocabulary import Vocabulary
+
+_KEY = "tokenizer.ggml."
+
+
+def read_gguf(path: Path) -> Vocabulary:
+    """Raises HeaderError for a file that is no GGUF, ModelError for a vocabulary that is not handled."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+        metadata = read_header(mapped, path.stat().st_size).metadata
+        model = metadata.get(_KEY + "model")
+        if model == "gpt2":
+            return _bpe(metadata, by_name(str(metadata.get(_KEY + "pre", "gpt-2"))))
+        if model == "llama":
+            return _spm(metadata)
+        raise ModelError(f"a vocabulary of the kind {model!r} is not handled", "handled are byte-level BPE and SPM")
+
+
+def _bpe(metadata: Any, pre: Pre) -> Vocabulary:
+    merges = metadata.get(_KEY + "merges")
+    if not isinstance(merges, Array) or merges.type != "string":
+        raise ModelError("the vocabulary has no merges")
+    return Vocabulary(
+        kind="merges",
+        merges=merges.view(),
+        merge_count=len(merges),
+        pre=pre.pattern,
+        letters=True,
+        ignore_merges=pre.ignore_merges,
+        ignore_merges_llama_cpp=pre.ignore_merges_llama_cpp,
+        nfc=pre.nfc,
+        **_common(metadata, pre.add_bos),
+    )
+
+
+def _spm(metadata: Any) -> Vocabulary:
+    scores = metadata.get(_KEY + "scores")
+    if not isinstance(scores, Array) or scores.type != "float32":
+        raise ModelError("the vocabulary has no scores")
+    return Vocabulary(
+        kind="spm",
+        scores=scores.view(),
+        space_prefix=bool(metadata.get(_KEY + "add_space_prefix", True)),
+        **_common(metadata, True),
+    )
+
+
+def _common(metadata: Any, add_bos: bool) -> dict[str, Any]:
+    tokens = metadata.get(_KEY + "tokens")
+    if not isinstance(tokens, Array) or tokens.type != "string":
+        raise ModelError("the file has no vocabulary")
+    types = metadata.get(_KEY + "token_type")
+    return {
+        "tokens": tokens.view(),
+        "count": len(tokens),
+        # The lowest byte of each int32: the types are small numbers.
+        "types": bytes(types.view()[::4]) if isinstance(types, Array) and types.type == "int32" else None,
+        "bos": _token(metadata, "bos_token_id", len(tokens)),
+        "eos": _token(metadata, "eos_token_id", len(tokens)),
+        "add_bos": bool(metadata.get(_KEY + "add_bos_token", add_bos)),
+    }
+
+
+def _token(metadata: Any, name: str, count: int) -> int | None:
+    token = metadata.get(_KEY + name)
+    if token is None:
+        return None
+    if not isinstance(token, int) or not 0 <= token < count:
+        raise ModelError(f"{name} is {token}, but the vocabulary has {count} tokens")
+    return token

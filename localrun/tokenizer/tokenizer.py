@@ -1,0 +1,148 @@
+"""`Tokenizer`: what a program holds in its hand."""
+
+from __future__ import annotations
+
+import codecs
+import unicodedata
+from array import array
+from collections.abc import Iterable, Iterator
+from os import PathLike
+from pathlib import Path
+
+from localrun.errors import UsageError
+from localrun.native.tok import Vocab, as_llama_cpp_reads, is_utf8
+from localrun.tokenizer.vocabulary import Vocabulary
+
+RULES = ("own", "llama.cpp")
+
+
+class Tokenizer:
+    """One model's tokenizer; any number of threads may use one at a time.
+
+    Ids are those of the model's own tokenizer, or with rules="llama.cpp" those that llama.cpp would feed it. Text
+    becomes its ids and no more: no bos is added (see `bos` and `add_bos`). Control tokens are found in text only
+    with special=True; tokens that the model's makers added as plain text always are.
+
+    Bytes that are not UTF-8 are read as bytes.decode(errors="replace") does, or as llama.cpp does by its rules; a
+    lone surrogate in a str is read as U+FFFD.
+    """
+
+    def __init__(self, vocabulary: Vocabulary, rules: str = "own") -> None:
+        if rules not in RULES:
+            raise UsageError(f"no such rules: {rules!r}", f"one of {', '.join(RULES)}")
+        self._llama_cpp = rules == "llama.cpp"
+        self._vocab = Vocab(
+            kind=vocabulary.kind,
+            tokens=vocabulary.tokens,
+            count=vocabulary.count,
+            types=vocabulary.types,
+            scores=vocabulary.scores,
+            merges=vocabulary.merges,
+            merge_count=vocabulary.merge_count,
+            pre=vocabulary.pre,
+            llama_cpp=self._llama_cpp,
+            letters=vocabulary.letters,
+            ignore_merges=vocabulary.ignore_merges_llama_cpp if self._llama_cpp else vocabulary.ignore_merges,
+            space_prefix=vocabulary.space_prefix,
+        )
+        self._nfc = vocabulary.nfc and not self._llama_cpp
+        self._strip_space = vocabulary.space_prefix
+        self.rules = rules
+        self.bos = vocabulary.bos
+        self.eos = vocabulary.eos
+        self.add_bos = vocabulary.add_bos
+
+    @classmethod
+    def open(cls, path: str | PathLike[str], rules: str = "own") -> Tokenizer:
+        """From a .gguf file, a tokenizer.json, a tekken.json, a tiktoken file or a SentencePiece model.
+
+        Raises ModelError when the file is none of these or its vocabulary cannot be used.
+        """
+        from localrun.tokenizer.load import load
+
+        return cls(load(Path(path)), rules)
+
+    def __len__(self) -> int:
+        return self._vocab.count
+
+    def encode(self, text: str | bytes, special: bool = False) -> list[int]:
+        out: list[int] = []
+        for part in self._parts(text, special):
+            out += part.tolist()
+        return out
+
+    def encode_array(self, text: str | bytes, special: bool = False) -> array[int]:
+        """As an array of 32-bit ints: a tenth of a list's memory."""
+        out = array("i")
+        for part in self._parts(text, special):
+            out.frombytes(part)
+        return out
+
+    def count(self, text: str | bytes, special: bool = False) -> int:
+        return sum(map(len, self._parts(text, special)))
+
+    def decode(self, ids: Iterable[int], special: bool = False) -> str:
+        """Bytes that are no UTF-8, as half a character is, become U+FFFD. Control tokens are left out unless `special`.
+
+        Raises IndexError for an id that the vocabulary does not have.
+        """
+        return self.decode_bytes(ids, special).decode("utf-8", "replace")
+
+    def decode_bytes(self, ids: Iterable[int], special: bool = False) -> bytes:
+        if not (isinstance(ids, array) and ids.typecode == "i"):
+            try:
+                ids = array("i", ids)
+            except OverflowError:
+                raise IndexError(f"an id beyond 32 bits: the vocabulary has {len(self)}") from None
+        text = self._vocab.decode(ids, special)
+        return text[1:] if self._strip_space and text[:1] == b" " else text
+
+    def piece(self, token: int) -> bytes:
+        """The bytes of one token, a control token's too. Raises IndexError."""
+        return self._vocab.token(token)
+
+    def stream(self, special: bool = False) -> Stream:
+        """Decodes tokens as they come."""
+        return Stream(self, special)
+
+    def _parts(self, text: str | bytes, special: bool) -> Iterator[memoryview]:
+        return self._vocab.encode(self._bytes(text), special)
+
+    def _bytes(self, text: str | bytes) -> bytes:
+        """Well-formed UTF-8, normalized as the model wants it."""
+        if isinstance(text, str):
+            try:
+                raw = text.encode()
+            except UnicodeEncodeError:
+                # Surrogates in pairs are characters, as tiktoken has it.
+                text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+                raw = text.encode()
+        elif is_utf8(text):
+            raw = text
+        elif self._llama_cpp:
+            return as_llama_cpp_reads(text)
+        else:
+            raw = text.decode("utf-8", "replace").encode()
+        if self._nfc and not raw.isascii():
+            return unicodedata.normalize("NFC", raw.decode()).encode()
+        return raw
+
+
+class Stream:
+    """Text out of tokens one at a time. A character whose bytes have not all come is held back."""
+
+    def __init__(self, tokenizer: Tokenizer, special: bool) -> None:
+        self._tokenizer = tokenizer
+        self._special = special
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def feed(self, token: int) -> str:
+        """What is whole by now; often empty. Raises IndexError."""
+        text = self._tokenizer._vocab.decode(array("i", (token,)), self._special)
+        return self._decoder.decode(text)
+
+    def finish(self) -> str:
+        """What was held back, as U+FFFD; the stream can then be used anew."""
+        rest = self._decoder.decode(b"", final=True)
+        self._decoder.reset()
+        return rest
