@@ -49,7 +49,7 @@ def test_v2_the_smallest_limit_on_the_way_up_wins(tmp_path: Path) -> None:
             f"{V2}/user.slice/cpu.max": "400000 100000\n",
             f"{V2}/user.slice/job.scope/memory.max": f"{6 * GIB}\n",
             f"{V2}/user.slice/job.scope/memory.current": "0\n",
-            f"{V2}/user.slice/job.scope/cpu.max": "max 100000\n",
+            f"{V2}/user.slice/job.scope/cpu.max": "800000 100000\n",
         },
     )
     assert limits.memory == 4 * GIB

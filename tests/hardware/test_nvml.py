@@ -75,6 +75,12 @@ def test_the_good_card_is_kept_when_the_other_is_lost(tmp_path: Path) -> None:
     assert note == "NVIDIA GPU 0 does not answer: GPU is lost"
 
 
+@pytest.mark.parametrize(("value", "expected"), [("1", ["RTX 3060"]), ("0", []), ("1,0", ["RTX 3060"])])
+def test_a_lost_card_keeps_its_number(tmp_path: Path, value: str, expected: list[str]) -> None:
+    driver = Driver((rtx_4090(fail={"*": fake.GPU_IS_LOST}), rtx_3060()))
+    assert names(seen(driver, tmp_path, CUDA_VISIBLE_DEVICES=value)) == expected
+
+
 @pytest.mark.parametrize(
     ("call", "missing"),
     [
