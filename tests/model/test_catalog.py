@@ -231,3 +231,18 @@ def test_the_recipes_example_is_an_entry() -> None:
     assert active_of(entry.shape, model.tensors) == entry.parameters_active
     assert model.size_source == "rules"
     assert round(model.weights_bytes / 1e9, 2) == 4.37
+
+
+def test_the_built_in_defaults_own_file_is_what_the_rules_say(default_model: Path) -> None:
+    """The real SmolLM2: its header against the entry and the rules, tensor by tensor."""
+    from localrun.model.header import read_model
+
+    entry = ENTRIES["smollm2"]
+    real, ruled = read_model(default_model), model_for(entry, "Q4_1")
+    assert real.shape == ruled.shape == entry.shape
+    assert {t.name: (t.type, t.dims, t.bytes) for t in real.tensors} == {
+        t.name: (t.type, t.dims, t.bytes) for t in ruled.tensors
+    }
+    assert (real.quant, real.parameters, real.vocab_pre) == (ruled.quant, ruled.parameters, ruled.vocab_pre)
+    assert real.license.lower() == entry.license.id.lower()
+    assert real.files[0].bytes == ruled.files[0].bytes
