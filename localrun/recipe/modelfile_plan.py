@@ -69,6 +69,12 @@ def modelfile_for(
     return Export(text, split.environment, split.lost)
 
 
+def parameters_for(plan: Plan, server: Version = CURRENT) -> tuple[Command, ...]:
+    """The PARAMETERs alone that a plan asks for."""
+    in_file = split_plan(plan, server).in_file
+    return tuple(c for _, commands in _settings(plan, in_file, server) for c in commands)
+
+
 def _lines(commands: list[Command]) -> str:
     # Rendered with a FROM before it, which render insists on, and cut off again.
     return render(Modelfile((Command("model", "x"), *commands))).split("\n", 1)[1]
