@@ -1,84 +1,85 @@
-"""Memory that is neither weights nor cache: graph buffers, outputs, prompt cache, driver and process.
-
-The graph's buffers are formulas fitted to llama.cpp's own allocator; each carries a band.
-"""
+"""What a device holds beside weights and cache: graphs, outputs, prompt cache, driver, the process."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from localrun.hardware.facts import Backend
+from localrun.hardware.facts import Backend, Host
 from localrun.model.facts import Model, Shape
-from localrun.plan.kv import context, windowed_cells
+from localrun.plan.graph import FITTED, NOTHING, Estimate, Graph, beside_gpus, cuda_flash, on_cpu, on_gpu
+from localrun.plan.kv import KvLayout, windowed_cells
+from localrun.plan.placement import Placement
 from localrun.plan.values import Settings
 from localrun.units import MIB
 
-#: What a driver takes per process before anything is allocated (CUDA: context, kernels, cuBLAS).
+#: What a driver takes per process before anything is allocated, estimated: context, kernels, BLAS handles.
 CONTEXT: dict[Backend, int] = {
     "cuda": 420 * MIB, "rocm": 400 * MIB, "sycl": 300 * MIB, "vulkan": 200 * MIB, "metal": 60 * MIB
 }  # fmt: skip
-#: Resident memory of the engine's host process before a model is loaded, measured.
+#: Resident memory of the engine's process without a model, measured (bench/memory_truth.py).
 PROCESS = 110 * MIB
+#: Resident memory per vocabulary entry: token text, its hash entries and the merges, measured.
+PER_TOKEN = 400
 
 
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """Bytes with a band; low = expected = high where the figure is exact."""
-
-    low: int
-    expected: int
-    high: int
+def graph_buffers(model: Model, host: Host, settings: Settings, placed: Placement) -> tuple[Estimate, ...]:
+    """The compute graph's buffers, by device: the GPUs in order, then the CPU."""
+    return graphs_of(graph_of(model, host, settings), settings, placed)
 
 
-def cpu_compute(shape: Shape, settings: Settings, architecture: str) -> Estimate:
-    """The CPU backend's graph buffer when everything runs there."""
-    size = context(shape, settings)
-    u, out = size.ubatch, min(size.ubatch, settings.parallel)
-    n_kv, n_swa = size.cells, windowed_cells(shape, settings)
-    if architecture == "deepseek32":
-        need = 65568 + 4 * u * _indexer_rows(n_kv)
-    elif shape.kv_lora_rank:
-        need = 4 * u * (208900 + n_kv // 2)
-    elif architecture == "llama4":
-        need = (
-            4 * u * (3 * shape.n_ff_expert + 5 * shape.n_embd + 3 * shape.n_expert + 11 + (n_kv + n_swa) // 2)
-        )
-    else:
-        need = 4 * u * (3 * max(shape.n_ff) + 4 * shape.n_embd + 6 + n_kv // 2) + 4 * out
-    need = max(need, 4 * out * (shape.n_vocab + 2 * shape.n_embd + 1))
-    return Estimate(need - need // 100, need, need + need // 100)
+def graph_of(model: Model, host: Host, settings: Settings) -> Graph:
+    """The graph with `-fa auto` resolved for the host's backend."""
+    backend = host.gpus[0].backend if host.gpus else ""
+    flash = cuda_flash(model.shape) if backend in ("cuda", "rocm") else True
+    return Graph.of(model.shape, settings, model.architecture, flash)
 
 
-def _indexer_rows(n_kv: int) -> int:
-    known = (
-        (4096, 337926),
-        (8192, 342022),
-        (16384, 342022),
-        (32768, 408582),
-        (65536, 456710),
-        (131072, 595974),
-    )
-    for cells, rows in known:
-        if n_kv <= cells:
-            return rows
-    return 661510 * n_kv // 163840
+def graphs_of(graph: Graph, settings: Settings, placed: Placement) -> tuple[Estimate, ...]:
+    """`graph_buffers` for a graph that is known already."""
+    cpu, layers = len(placed.devices) - 1, placed.layers
+    if not cpu:
+        return (on_cpu(graph),)
+    overridden = settings.n_cpu_moe > 0 or bool(settings.override_tensor)
+    pipelined = cpu > 1 and layers[0] != cpu and not overridden
+    used = [(device == 0 and placed.copied > 0) or device in layers for device in range(cpu)]
+    gpus = [
+        on_gpu(graph, device == 0, placed.copied if device == 0 else 0, layers[0] == cpu, pipelined)
+        if used[device] else NOTHING
+        for device in range(cpu)
+    ]  # fmt: skip
+    return (*gpus, beside_gpus(graph, pipelined) if any(used) else on_cpu(graph))
 
 
-def gpu_compute(shape: Shape, settings: Settings, architecture: str, largest_cpu_weight: int) -> Estimate:
-    """A GPU's graph buffer; CPU weights of a large batch are copied through it, the largest at a time."""
-    base = cpu_compute(shape, settings, architecture).expected
-    size = context(shape, settings)
-    head = 4 * min(size.ubatch, settings.parallel) * shape.n_vocab
-    copies = 2 * largest_cpu_weight if size.ubatch >= 32 else 0
-    need = base + head + copies
-    return Estimate(need * 3 // 4, need, need * 5 // 4)
+def planned(estimate: Estimate, architecture: str) -> int:
+    """The bytes to plan with: the middle where the formula was fitted, else the safe end."""
+    return estimate.expected if architecture in FITTED else estimate.high
 
 
 def output_buffer(shape: Shape, settings: Settings) -> int:
-    """Logits that the engine keeps in host memory: in no breakdown of its own."""
+    """Logits kept in host memory, a row per slot: in no breakdown of the engine's."""
     return 4 * shape.n_vocab * settings.parallel
 
 
-def host_overhead(model: Model, settings: Settings) -> int:
-    """RAM beside weights, cache and graph: the process, output rows and the prompt cache at its fullest."""
-    return PROCESS + output_buffer(model.shape, settings) + settings.cache_ram
+def checkpoints(shape: Shape, settings: Settings, kv: KvLayout) -> int:
+    """The most that llama-server's context checkpoints take: copies of the windowed layers' cache.
+
+    Only windowed models make them, unless swa_full: their cache cannot be rolled back.
+    """
+    if settings.swa_full or not any(shape.swa_layers) or not settings.ctx_checkpoints:
+        return 0
+    windowed = sum(size for size, swa in zip(kv.per_layer, shape.swa_layers, strict=True) if swa)
+    cells = windowed_cells(shape, settings) * kv.streams
+    kept = min(shape.swa_window, kv.cells) * settings.parallel
+    return windowed * kept // cells * settings.ctx_checkpoints
+
+
+def mmproj(file_bytes: int) -> Estimate:
+    """A vision projector on the first device: its weights and a graph for one image, estimated."""
+    return Estimate(file_bytes, file_bytes + 256 * MIB, file_bytes + 1024 * MIB)
+
+
+def host_overhead(model: Model, settings: Settings, kv: KvLayout) -> int:
+    """RAM beside weights, cache and graph; the prompt cache and the checkpoints at their fullest."""
+    process = PROCESS + PER_TOKEN * model.shape.n_vocab
+    return (
+        process + output_buffer(model.shape, settings) + settings.cache_ram
+        + checkpoints(model.shape, settings, kv)
+    )  # fmt: skip

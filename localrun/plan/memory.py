@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 
 from localrun.hardware.facts import Gpu, Host
 from localrun.model.facts import Model
-from localrun.plan.compute import CONTEXT, Estimate, cpu_compute, gpu_compute, host_overhead
+from localrun.plan.compute import CONTEXT, graph_of, graphs_of, host_overhead, planned
+from localrun.plan.graph import Graph
 from localrun.plan.kv import KvLayout, kv_cache
 from localrun.plan.placement import Placement, place
 from localrun.plan.values import DeviceMemory, Settings
@@ -20,7 +21,8 @@ RAM_MARGIN = 512 * MIB
 
 def memory(model: Model, host: Host, settings: Settings) -> tuple[DeviceMemory, ...]:
     """GPUs in order, then "CPU"; placed tensor by tensor. Raises UsageError for what no engine takes."""
-    return _devices(model, host, settings, place(model, host, settings), kv_of(model, settings))
+    placed, kv = place(model, host, settings), kv_of(model, settings)
+    return _devices(model, host, settings, placed, kv, graph_of(model, host, settings))
 
 
 def kv_of(model: Model, settings: Settings) -> KvLayout:
@@ -37,22 +39,27 @@ class Sizer:
     model: Model
     host: Host
     weights: Weights
-    _kv: dict[tuple[object, ...], KvLayout] = field(default_factory=dict)
+    _known: dict[tuple[object, ...], tuple[KvLayout, Graph]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, model: Model, host: Host, settings: Settings) -> Sizer:
         return cls(model, host, Weights.of(model, host, settings))
 
     def memory(self, settings: Settings) -> tuple[DeviceMemory, ...]:
-        return _devices(self.model, self.host, settings, self.weights.place(settings), self.kv(settings))
+        kv, graph = self._of(settings)
+        return _devices(self.model, self.host, settings, self.weights.place(settings), kv, graph)
 
-    def kv(self, s: Settings) -> KvLayout:
+    def kv(self, settings: Settings) -> KvLayout:
+        return self._of(settings)[0]
+
+    def _of(self, s: Settings) -> tuple[KvLayout, Graph]:
         key = (s.ctx_size, s.cache_type_k, s.cache_type_v, s.batch_size, s.ubatch_size, s.parallel,
                s.kv_unified, s.swa_full, s.flash_attn)  # fmt: skip
-        layout = self._kv.get(key)
-        if layout is None:
-            layout = self._kv[key] = kv_of(self.model, s)
-        return layout
+        known = self._known.get(key)
+        if known is None:
+            known = kv_of(self.model, s), graph_of(self.model, self.host, s)
+            self._known[key] = known
+        return known
 
 
 def fits(memory: tuple[DeviceMemory, ...]) -> bool:
@@ -69,30 +76,29 @@ def ram_budget(host: Host) -> int:
 
 
 def _devices(
-    model: Model, host: Host, settings: Settings, placed: Placement, kv: KvLayout
+    model: Model, host: Host, settings: Settings, placed: Placement, kv: KvLayout, graph: Graph
 ) -> tuple[DeviceMemory, ...]:
     cpu = len(host.gpus)
     caches = [0] * (cpu + 1)
     for il, device in enumerate(placed.layers[:-1]):
         caches[device] += kv.per_layer[il]
-    used = settings.n_gpu_layers != 0 and cpu > 0
+    graphs = [planned(estimate, model.architecture) for estimate in graphs_of(graph, settings, placed)]
     rows = []
     for i, gpu in enumerate(host.gpus):
-        compute = gpu_compute(model.shape, settings, model.architecture, 0) if used else Estimate(0, 0, 0)
-        overhead = CONTEXT[gpu.backend] if used else 0
+        # The driver's context is made for every GPU that the engine sees.
+        overhead = CONTEXT[gpu.backend]
         rows.append(
-            _row(placed.devices[i], placed.weights[i], caches[i], compute.expected, overhead, budget(gpu), 0)
+            _row(placed.devices[i], placed.weights[i], caches[i], graphs[i], overhead, budget(gpu), 0)
         )
-    compute = cpu_compute(model.shape, settings, model.architecture)
     mapped = placed.weights[cpu] - placed.repacked if settings.mmap else 0
+    overhead = host_overhead(model, settings, kv)
     rows.append(
-        _row("CPU", placed.weights[cpu], caches[cpu], compute.expected, host_overhead(model, settings),
-             ram_budget(host), mapped)
-    )  # fmt: skip
+        _row("CPU", placed.weights[cpu], caches[cpu], graphs[cpu], overhead, ram_budget(host), mapped)
+    )
     return tuple(rows)
 
 
-def _row(  # noqa: PLR0917
+def _row(
     device: str, weights: int, kv: int, compute: int, overhead: int, budget: int, mapped: int
 ) -> DeviceMemory:
     total = weights + kv + compute + overhead

@@ -42,6 +42,7 @@ class Placement:
     weights: tuple[int, ...]  # padded as the device's buffer pads them
     repacked: int  # the part of the CPU's that is copied into anonymous RAM even under mmap
     layers: tuple[int, ...]  # device index by block, then the output head's
+    copied: int = 0  # the largest CPU weight that a large batch copies through the first GPU
 
 
 def device_names(gpus: Sequence[Gpu]) -> tuple[str, ...]:
@@ -138,6 +139,13 @@ class Rules:
     def shared(self, model: Model, tensor: Tensor, group: Group) -> bool:
         """A tied head on the CPU is the embedding itself, unless repacking gives it a buffer of its own."""
         return group is Group.HEAD and tensor not in model.tensors and not self.repacks(tensor)
+
+    def copies(self, tensor: Tensor) -> int:
+        """Bytes on the GPU of a CPU weight that large batches multiply there, 0 if they do not."""
+        if not self.backend or len(tensor.dims) < 2 or not self.gpu_takes(tensor):
+            return 0
+        # The embedding is looked up; the head multiplies a few rows only.
+        return 0 if tensor.name.startswith(("token_embd", "output")) else self.gpu_bytes(tensor)
 
     def repacks(self, tensor: Tensor) -> bool:
         """Whether a weight on the CPU is copied into a CPU_REPACK buffer."""
@@ -248,7 +256,7 @@ def place(model: Model, host: Host, settings: Settings, build: frozenset[str] | 
     rules = Rules.of(model, host, settings, build)
     layers = layer_devices(model.shape.n_layers, host, settings)
     cpu = len(rules.devices) - 1
-    weights, repacked = [0] * len(rules.devices), 0
+    weights, repacked, copied = [0] * len(rules.devices), 0, 0
     for tensor, il, group, pinned in classify(model, rules):
         if group is Group.PINNED:
             devices = [pinned]
@@ -264,4 +272,5 @@ def place(model: Model, host: Host, settings: Settings, build: frozenset[str] | 
             elif not rules.shared(model, tensor, group):
                 weights[cpu] += rules.cpu_bytes(tensor)
                 repacked += rules.cpu_bytes(tensor) if rules.repacks(tensor) else 0
-    return Placement(rules.devices, tuple(weights), repacked, layers)
+                copied = max(copied, rules.copies(tensor))
+    return Placement(rules.devices, tuple(weights), repacked, layers, copied)

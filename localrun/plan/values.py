@@ -34,6 +34,7 @@ class Settings:
     swa_full: bool = False
     threads: int = 1
     cache_ram: int = 0  # bytes of llama-server's prompt cache
+    ctx_checkpoints: int = 0  # per slot; llama-server's own default is 32
     moe_cache: int = 0  # bytes of VRAM that keep hot experts, where the engine has it
 
 

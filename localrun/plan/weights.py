@@ -23,11 +23,16 @@ class Sums:
     stuck_repacked: tuple[int, ...]
     cpu: tuple[int, ...]
     repacked: tuple[int, ...]  # the part of `cpu` that is copied into anonymous RAM
+    widest: tuple[int, ...]  # the largest weight that large batches copy to a GPU
 
     @classmethod
     def over(cls, blocks: list[list[int]]) -> Sums:
-        """From one [gpu, stuck, stuck_repacked, cpu, repacked] by block."""
-        return cls(*(tuple(accumulate((row[i] for row in blocks), initial=0)) for i in range(5)))
+        """From one [gpu, stuck, stuck_repacked, cpu, repacked, widest] by block."""
+        gpu, stuck, stuck_repacked, cpu, repacked = (
+            tuple(accumulate((row[i] for row in blocks), initial=0)) for i in range(5)
+        )
+        widest = tuple(accumulate((row[5] for row in blocks), max, initial=0))
+        return cls(gpu, stuck, stuck_repacked, cpu, repacked, widest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,26 +48,29 @@ class Weights:
     copies: Sums  # a single entry, once per device that holds a block
     pinned: tuple[int, ...]  # by device
     pinned_repacked: int
+    pinned_widest: int
 
     @classmethod
     def of(cls, model: Model, host: Host, settings: Settings, build: frozenset[str] | None = None) -> Weights:
         """Of `settings` only override_tensor and repack count here. Raises UsageError for bad overrides."""
         rules = Rules.of(model, host, settings, build)
         n, cpu = model.shape.n_layers, len(rules.devices) - 1
-        rest = [[0] * 5 for _ in range(n)]
-        experts = [[0] * 5 for _ in range(n)]
-        head, copies, pinned, pinned_repacked = [0] * 5, [0] * 5, [0] * (cpu + 1), 0
-        known: dict[tuple[object, ...], tuple[bool, int, int, int]] = {}
+        rest = [[0] * 6 for _ in range(n)]
+        experts = [[0] * 6 for _ in range(n)]
+        head, copies, pinned, pinned_repacked, copied = [0] * 6, [0] * 6, [0] * (cpu + 1), 0, 0
+        known: dict[tuple[object, ...], tuple[bool, int, int, int, int]] = {}
         for tensor, il, group, device in classify(model, rules):
             key = (tensor.type, tensor.dims, group)
             if key not in known:
                 repacked = rules.cpu_bytes(tensor) if rules.repacks(tensor) else 0
-                known[key] = rules.gpu_takes(tensor), rules.gpu_bytes(tensor), rules.cpu_bytes(tensor), repacked
-            takes, on_gpu, on_cpu, repacked = known[key]
+                known[key] = (rules.gpu_takes(tensor), rules.gpu_bytes(tensor), rules.cpu_bytes(tensor),
+                              repacked, rules.copies(tensor))  # fmt: skip
+            takes, on_gpu, on_cpu, repacked, copies_of = known[key]
             if group in (Group.PINNED, Group.CPU):
                 at = device if group is Group.PINNED else cpu
                 pinned[at] += on_cpu if at == cpu else on_gpu
                 pinned_repacked += repacked if at == cpu else 0
+                copied = max(copied, copies_of if at == cpu else 0)
                 continue
             row = rest[il] if group is Group.BLOCK else experts[il] if group is Group.EXPERT else head
             row = copies if group is Group.COPIES else row
@@ -74,8 +82,9 @@ class Weights:
                 row[2] += repacked
             row[3] += size
             row[4] += repacked
+            row[5] = max(row[5], copies_of)
         return cls(rules, host, n, Sums.over(rest), Sums.over(experts), Sums.over([head]),
-                   Sums.over([copies]), tuple(pinned), pinned_repacked)  # fmt: skip
+                   Sums.over([copies]), tuple(pinned), pinned_repacked, copied)  # fmt: skip
 
     def place(self, settings: Settings) -> Placement:
         """The same as `placement.place` with these settings, in the time of a few additions."""
@@ -90,7 +99,15 @@ class Weights:
         for device in set(layers[: self.rules.n_trunk]):
             repacked += self._add(weights, self.copies, device, 0, 1)
         repacked += self._add(weights, self.head, layers[-1], 0, 1)
-        return Placement(self.rules.devices, tuple(weights), repacked, layers)
+        on_cpu = self.n_layers + 1 - self._on_gpu(settings)
+        copied = max(self.pinned_widest, self.rest.widest[min(on_cpu, self.n_layers)],
+                     self.experts.widest[min(max(on_cpu, settings.n_cpu_moe), self.n_layers)])  # fmt: skip
+        return Placement(self.rules.devices, tuple(weights), repacked, layers, copied)
+
+    def _on_gpu(self, settings: Settings) -> int:
+        """Blocks and head that are on a GPU: the last ones."""
+        n = settings.n_gpu_layers
+        return min(n if n >= 0 else self.n_layers + 1, self.n_layers + 1) if self.host.gpus else 0
 
     def _add(self, weights: list[int], sums: Sums, device: int, start: int, stop: int) -> int:
         """Adds blocks start..stop-1 to `weights`; gives the bytes repacked."""
