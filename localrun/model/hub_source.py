@@ -18,7 +18,7 @@ _ENDPOINT = "https://huggingface.co"
 
 
 @dataclass(frozen=True, slots=True)
-class Repo:
+class HubRepo:
     """A repository at one commit."""
 
     name: str
@@ -27,7 +27,7 @@ class Repo:
     license: str = ""  # as its card states it
 
 
-def list_repo(http: Http, ref: HubRef, env: Mapping[str, str]) -> Repo:
+def list_repo(http: Http, ref: HubRef, env: Mapping[str, str]) -> HubRepo:
     """What a repository holds now. Raises FetchError, in words that say what to do."""
     url = f"{endpoint(env)}/api/models/{ref.repo}/revision/{quote(ref.revision, safe='')}?blobs=true"
     try:
@@ -41,7 +41,7 @@ def list_repo(http: Http, ref: HubRef, env: Mapping[str, str]) -> Repo:
     if not isinstance(commit, str) or not re.fullmatch(r"[0-9a-f]{40}", commit):
         raise FetchError(f"the hub's answer about {ref.repo} names no commit")
     stated = card.get("license") if isinstance(card, dict) else ""
-    return Repo(ref.repo, commit, files, stated if isinstance(stated, str) else "")
+    return HubRepo(ref.repo, commit, files, stated if isinstance(stated, str) else "")
 
 
 def _file(sibling: dict[str, object]) -> RepoFile:

@@ -9,7 +9,7 @@ from localrun.config import Paths
 from localrun.errors import FetchError
 from localrun.model import hub_cache
 from localrun.model.files import check_room, disk_errors, hash_file, locked, stamped, write_stamp
-from localrun.model.hub_source import Repo, explained, file_url, key_headers, list_repo
+from localrun.model.hub_source import HubRepo, explained, file_url, key_headers, list_repo
 from localrun.model.part import Part
 from localrun.model.retry import Unreachable
 from localrun.model.sources import HubRef, Net, Progress, Silent, step
@@ -51,7 +51,7 @@ def pull(
 
 @dataclass(frozen=True, slots=True)
 class _Cache:
-    repo: Repo
+    repo: HubRepo
     paths: Paths
     net: Net
     http: Http
@@ -115,7 +115,7 @@ def _check_room(files: tuple[RepoFile, ...], ref: HubRef, paths: Paths) -> None:
     check_room(paths.hf_hub, need)
 
 
-def _asked(http: Http, ref: HubRef, paths: Paths, net: Net) -> Repo | None:
+def _asked(http: Http, ref: HubRef, paths: Paths, net: Net) -> HubRepo | None:
     """What the hub says; None when it cannot be reached and something of the repository is here."""
     try:
         return list_repo(http, ref, net.env)

@@ -10,7 +10,7 @@ from localrun.config import Paths
 from localrun.errors import HeaderError, LocalrunError
 from localrun.model.facts import Model, ModelFile
 from localrun.model.header import model_from_header
-from localrun.model.hub_source import Repo, explained, file_url, key_headers
+from localrun.model.hub_source import HubRepo, explained, file_url, key_headers
 from localrun.model.remote_header import LITTLE, MUCH, kept_bytes, read_remote
 from localrun.model.retry import Unreachable
 from localrun.model.transfer import Http, Refused
@@ -32,7 +32,7 @@ class Remote:
 class RepoHeaders:
     """The headers of one repository's files. Raises FetchError, HeaderError and ModelError."""
 
-    def __init__(self, http: Http, repo: Repo, paths: Paths, env: Mapping[str, str]) -> None:
+    def __init__(self, http: Http, repo: HubRepo, paths: Paths, env: Mapping[str, str]) -> None:
         self._http, self._repo, self._paths, self._env = http, repo, paths, env
 
     def model(self, variant: Variant) -> Model:

@@ -59,7 +59,7 @@ def attempts(net: Net, url: str, moved: Callable[[], int] = lambda: 0) -> Iterat
         before = now
         if failures >= (_TRIES_WARM if warm else _TRIES_COLD):
             kept = "; what arrived is kept and the next run goes on from there" if now else ""
-            raise Unreachable(f"{short_url(url)}: {asked}", f"check the network and run it again{kept}")
+            raise Unreachable(f"{_host(url)}: {asked}", f"check the network and run it again{kept}")
         net.sleep(2.0 ** (failures - 1) if asked.after is None else min(asked.after, _LONGEST_WAIT))
 
 
@@ -85,6 +85,10 @@ def short_url(url: str) -> str:
         return "a broken address"
     host = parts.netloc.rpartition("@")[2]
     return f"{parts.scheme}://{host}{parts.path}"
+
+
+def _host(url: str) -> str:
+    return urlsplit(url).netloc.rpartition("@")[2]
 
 
 def redact(text: str) -> str:

@@ -202,7 +202,7 @@ class Http:
         except (httpx2.InvalidURL, httpx2.UnsupportedProtocol) as e:
             raise FetchError(f"not an address that can be fetched: {short_url(url)} ({e})") from None
         except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError) as e:
-            raise Retry(f"no connection to {urlsplit(url).hostname}: {redact(str(e))}", None) from None
+            raise Retry(f"no connection ({redact(str(e))})", None) from None
         except httpx2.TransportError as e:
             raise Retry(redact(str(e)) or type(e).__name__, None) from None
 

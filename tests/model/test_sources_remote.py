@@ -9,7 +9,7 @@ import pytest
 
 from localrun.errors import FetchError, HeaderError
 from localrun.model.header import read_model
-from localrun.model.hub_source import Repo, list_repo
+from localrun.model.hub_source import HubRepo, list_repo
 from localrun.model.remote import RepoHeaders
 from localrun.model.remote_header import read_remote
 from localrun.model.sources import HubRef
@@ -60,7 +60,7 @@ def big_vocabulary(
     return tiny.write(folder / name, {"vocab_size": n}, tensors, general=keys)
 
 
-def listed(http: Http, env: dict[str, str]) -> Repo:
+def listed(http: Http, env: dict[str, str]) -> HubRepo:
     return list_repo(http, HubRef(REPO), env)
 
 
