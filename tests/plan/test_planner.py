@@ -1,0 +1,234 @@
+"""The planner as a function: what more memory, a fixed flag and a hopeless machine do to a plan."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import lru_cache
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from localrun.errors import UsageError
+from localrun.hardware.facts import Gpu, Host
+from localrun.hardware.profiles import profile
+from localrun.model.catalog import load_catalog
+from localrun.model.sized import model_for, quants_of
+from localrun.plan.choose import Offer
+from localrun.plan.fit import RANK
+from localrun.plan.planner import make_plan
+from localrun.plan.values import Plan, Wanted
+from localrun.recipe.argv import parse_argv, to_argv
+from localrun.recipe.values import Launch
+from localrun.units import GIB
+
+MODELS = ("deepseek-v3.2", "llama-4-scout", "llama-3.1-70b", "llama-3.1-8b", "smollm2")
+
+
+@lru_cache
+def offers(name: str) -> tuple[Offer, ...]:
+    entry = load_catalog().entry(name)
+    models = [model_for(entry, quant) for quant in quants_of(entry)]
+    return tuple(Offer(m.quant, m.weights_bytes, lambda m=m: m) for m in models)
+
+
+@lru_cache
+def one(name: str) -> Offer:
+    """The offer nearest to four bits."""
+    return min(
+        offers(name),
+        key=lambda o: abs(o.bytes - sorted(p.bytes for p in offers(name))[len(offers(name)) // 2]),
+    )
+
+
+def machine(vram: float, ram: float, gpus: int = 1, disk: float = 2000.0) -> Host:
+    """GiB of each; `vram` per card, 0 for none."""
+    base = profile("rtx-4090")
+    card = replace(base.gpus[0], vram_total=int(vram * GIB), vram_free=int(vram * GIB))
+    cards: tuple[Gpu, ...] = tuple(replace(card, index=i) for i in range(gpus)) if vram else ()
+    memory = replace(base.ram, total=int(ram * GIB), available=int(ram * GIB))
+    return replace(base, gpus=cards, ram=memory, disk_free=int(disk * GIB))
+
+
+def plan_of(name: str, host: Host, **wanted: object) -> Plan:
+    return make_plan(one(name).model(), host, Wanted(**wanted), advise=False)  # type: ignore[arg-type]
+
+
+def within_budget(plan: Plan) -> bool:
+    cpu = plan.memory[-1]
+    return all(d.total <= d.budget for d in plan.memory[:-1]) and (
+        cpu.total <= cpu.budget or (plan.verdict == "pages" and cpu.total - cpu.mapped <= cpu.budget)
+    )
+
+
+sizes = st.tuples(
+    st.sampled_from(MODELS),
+    st.sampled_from([0.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0, 48.0, 80.0]),
+    st.floats(4.0, 768.0),
+    st.integers(1, 4),
+)
+
+
+@given(sizes, st.sampled_from(["balanced", "speed", "context", "quality"]))
+@settings(max_examples=60, deadline=None)
+def test_no_device_is_over_its_budget(case: tuple[str, float, float, int], goal: str) -> None:
+    name, vram, ram, gpus = case
+    plan = plan_of(name, machine(vram, ram, gpus), goal=goal)
+    assert plan.verdict == "too-big" or within_budget(plan)
+
+
+@given(sizes, st.sampled_from([4096, 32768]), st.floats(1.0, 3.0), st.booleans())
+@settings(max_examples=80, deadline=None)
+def test_more_memory_is_never_worse(
+    case: tuple[str, float, float, int], ctx: int, factor: float, more_vram: bool
+) -> None:
+    """With quant and context fixed, more VRAM or RAM gives no worse verdict and no slower plan."""
+    name, vram, ram, gpus = case
+    less = plan_of(name, machine(vram, ram, gpus), ctx_size=ctx, goal="speed")
+    larger = machine(vram * factor, ram, gpus) if more_vram and vram else machine(vram, ram * factor, gpus)
+    more = plan_of(name, larger, ctx_size=ctx, goal="speed")
+    assert RANK[more.verdict] >= RANK[less.verdict]
+    if more.verdict == less.verdict != "too-big":
+        assert more.speed.generation.expected >= less.speed.generation.expected * 0.999
+
+
+@given(st.sampled_from(MODELS), st.sampled_from([0.0, 12.0, 24.0]), st.floats(8.0, 512.0))
+@settings(max_examples=30, deadline=None)
+def test_more_memory_never_slows_the_goal_speed_down(name: str, vram: float, ram: float) -> None:
+    """Over all quants too: `--for speed` may take a smaller quant, never a slower plan."""
+    rates = []
+    for factor in (1.0, 1.5, 3.0):
+        plan = make_plan(offers(name), machine(vram * factor, ram), Wanted(goal="speed"), advise=False)
+        rates.append((RANK[plan.verdict], plan.speed.generation.expected))
+    assert [rank for rank, _ in rates] == sorted(rank for rank, _ in rates)
+
+
+@given(
+    sizes, st.sampled_from([512, 4096, 20000, 131072]), st.sampled_from(["f16", "q8_0"]), st.integers(1, 4)
+)
+@settings(max_examples=60, deadline=None)
+def test_a_plan_survives_its_argv(
+    case: tuple[str, float, float, int], ctx: int, kind: str, slots: int
+) -> None:
+    name, vram, ram, gpus = case
+    plan = plan_of(
+        name, machine(vram, ram, gpus), ctx_size=ctx, cache_type_k=kind, cache_type_v=kind, parallel=slots
+    )
+    launch = Launch("/models/m.gguf", name, port=8099)
+    assert parse_argv(to_argv(plan.settings, launch)) == (plan.settings, launch)
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [
+        ("ctx_size", 12345),
+        ("cache_type_k", "q4_0"),
+        ("ubatch_size", 256),
+        ("parallel", 3),
+        ("threads", 2),
+        ("n_gpu_layers", 7),
+        ("n_cpu_moe", 40),
+        ("flash_attn", "on"),
+    ],
+)
+def test_a_flag_that_the_user_set_is_kept(flag: str, value: object) -> None:
+    plan = plan_of("llama-4-scout", machine(24, 128), **{flag: value})
+    assert getattr(plan.settings, flag) == value
+
+
+def test_a_user_override_is_kept_and_counted() -> None:
+    pattern = r"blk\.(1|2)\.ffn_.*_exps=CPU"
+    plan = plan_of("llama-4-scout", machine(80, 128), override_tensor=(pattern,))
+    assert plan.settings.override_tensor == (pattern,)
+    assert plan.memory[-1].weights > plan_of("llama-4-scout", machine(80, 128)).memory[-1].weights
+
+
+def test_a_model_that_fits_the_gpu_is_on_it_whole() -> None:
+    plan = plan_of("llama-3.1-8b", machine(24, 64))
+    assert plan.verdict == "fits"
+    assert plan.settings.n_gpu_layers == 33
+    assert plan.settings.n_cpu_moe == 0
+    assert plan.speed.bound_by == "vram bandwidth"
+
+
+def test_experts_go_to_ram_before_layers_do() -> None:
+    plan = plan_of("deepseek-v3.2", machine(24, 768))
+    assert plan.verdict == "fits"
+    assert plan.settings.n_gpu_layers == 62
+    assert 50 < plan.settings.n_cpu_moe <= 61
+
+
+def test_context_is_reduced_before_the_plan_is_refused() -> None:
+    plan = plan_of("llama-3.1-8b", machine(0, 7))
+    assert plan.verdict == "fits"
+    assert plan.settings.ctx_size < 32768
+    assert any("reduced from 32768" in reason for reason in plan.reasons)
+
+
+def test_what_ram_cannot_hold_pages_and_says_so() -> None:
+    plan = make_plan(offers("deepseek-v3.2"), machine(24, 64))
+    assert plan.verdict == "pages"
+    assert plan.speed.bound_by == "disk"
+    assert plan.speed.generation.high < 3
+    assert any("read from disk" in reason for reason in plan.reasons)
+    assert any("GiB of RAM" in a.change and a.verdict == "fits" for a in plan.alternatives)
+
+
+def test_a_hopeless_machine_is_told_what_would_do() -> None:
+    """8 GiB of RAM and no room to page the dense part: what is over, and by how much."""
+    plan = plan_of("llama-3.1-70b", machine(0, 1.5))
+    assert plan.verdict == "too-big"
+    assert "over" in plan.reasons[0]
+
+
+def test_no_disk_room_forbids_a_download() -> None:
+    host = machine(24, 512, disk=50)
+    plan = make_plan(offers("deepseek-v3.2"), host, to_download=lambda m: sum(f.bytes for f in m.files))
+    assert plan.verdict == "too-big"
+    assert "disk" in plan.reasons[0]
+
+
+def test_a_context_above_the_trained_one_is_warned_about() -> None:
+    plan = plan_of("smollm2", machine(0, 32), ctx_size=32768)
+    assert any("trained on 8192" in reason and "YaRN" in reason for reason in plan.reasons)
+
+
+def test_types_that_the_model_refuses_are_one_clear_line() -> None:
+    with pytest.raises(UsageError) as told:
+        plan_of("deepseek-v3.2", machine(24, 512), cache_type_k="q8_0", cache_type_v="f16")
+    assert "\n" not in str(told.value)
+
+
+def test_several_cards_share_by_bytes_so_that_unequal_layers_fit() -> None:
+    plan = plan_of("deepseek-v3.2", machine(24, 512, gpus=4))
+    assert plan.verdict == "fits"
+    assert len(plan.settings.tensor_split) == 4
+    assert sum(plan.settings.tensor_split) == plan.settings.n_gpu_layers
+    single = plan_of("deepseek-v3.2", machine(24, 512))
+    assert plan.speed.generation.expected > single.speed.generation.expected
+
+
+def test_unified_memory_is_counted_once() -> None:
+    plan = make_plan(offers("llama-3.1-70b"), profile("m3-max-36gb"), advise=False)
+    total = sum(d.total for d in plan.memory)
+    assert plan.verdict == "fits"
+    assert total <= plan.host.ram.available
+
+
+def test_the_ladder_grows_no_better_with_context() -> None:
+    plan = make_plan(one("llama-3.1-70b").model(), machine(24, 64))
+    ranks = [RANK[verdict] for _, verdict, _ in plan.ladder]
+    assert ranks == sorted(ranks, reverse=True)
+    assert plan.ladder[0][2] >= plan.ladder[-1][2]
+
+
+def test_goals_pull_in_their_direction() -> None:
+    host = machine(24, 128)
+    by_goal = {
+        goal: make_plan(offers("llama-3.1-70b"), host, Wanted(goal=goal), advise=False)  # type: ignore[arg-type]
+        for goal in ("speed", "context", "quality", "balanced")
+    }
+    rates = {goal: plan.speed.generation.expected for goal, plan in by_goal.items()}
+    assert rates["speed"] == max(rates.values())
+    assert by_goal["context"].settings.ctx_size == max(p.settings.ctx_size for p in by_goal.values())
+    assert by_goal["quality"].model.weights_bytes == max(p.model.weights_bytes for p in by_goal.values())
