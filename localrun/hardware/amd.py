@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -124,12 +125,11 @@ def _driver(card: PciCard) -> str:
 
 def _link(card: PciCard) -> int:
     """Bytes per second by the fastest speed of the slot: the current one falls when the card idles."""
-    speed = read_text(card.path, "max_link_speed").split()  # "16.0 GT/s PCIe"
+    speed = re.match(r"([0-9]{1,3}(?:\.[0-9])?) GT/s", read_text(card.path, "max_link_speed"))
     width = read_number(card.path, "current_link_width") or read_number(card.path, "max_link_width") or 0
-    try:
-        transfers = float(speed[0]) * 1e9
-    except (IndexError, ValueError):
+    if speed is None:
         return 0
+    transfers = float(speed[1]) * 1e9
     coding = 0.8 if transfers < 8e9 else 128 / 130  # 8b/10b up to PCIe 2
     return int(transfers / 8 * coding) * width
 

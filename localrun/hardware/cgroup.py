@@ -133,22 +133,25 @@ def _cpus_v1(directory: str) -> float | None:
 
 
 def _ratio(quota: str, period: str) -> float | None:
-    if not (quota.isdecimal() and period.isdecimal() and int(period) > 0 and int(quota) > 0):
-        return None  # "max", "-1", or nothing
-    return int(quota) / int(period)
+    over, under = _whole(quota), _whole(period)
+    return over / under if over and under else None  # not for "max", "-1" or nothing
 
 
 def _number(directory: str, name: str) -> int | None:
-    text = _text(os.path.join(directory, name)).strip()
-    return int(text) if text.isdecimal() else None
+    return _whole(_text(os.path.join(directory, name)))
 
 
 def _stat(directory: str, key: str) -> int | None:
     for line in _text(os.path.join(directory, "memory.stat")).splitlines():
         name, _, value = line.partition(" ")
-        if name == key and value.strip().isdecimal():
-            return int(value)
+        if name == key:
+            return _whole(value)
     return None
+
+
+def _whole(text: str) -> int | None:
+    text = text.strip()
+    return int(text) if text.isdecimal() and len(text) <= 20 else None
 
 
 def _text(path: str) -> str:

@@ -43,6 +43,20 @@ _SYSCTL_FEATURES = {
     "hw.optional.avx512f": "avx512f",
 }
 
+#: Implementer and part of ARM cores, from the kernel's arch/arm64/include/asm/cputype.h.
+_ARM = {
+    (0x41, 0xD08): "Cortex-A72",
+    (0x41, 0xD0B): "Cortex-A76",
+    (0x41, 0xD0C): "Neoverse-N1",
+    (0x41, 0xD40): "Neoverse-V1",
+    (0x41, 0xD49): "Neoverse-N2",
+    (0x41, 0xD4F): "Neoverse-V2",
+    (0x41, 0xD84): "Neoverse-V3",
+    (0x41, 0xD85): "Cortex-X925",
+    (0x41, 0xD87): "Cortex-A725",
+    (0xC0, 0xAC3): "Ampere-1",
+}
+
 
 def system_name(platform_id: str = sys.platform) -> System:
     if platform_id == "darwin":
@@ -80,7 +94,7 @@ def read_cpu(
         # A quota of 1.5 leaves one whole core: a second thread would be stopped half of the time.
         whole = max(1, int(limits.cpus))
         cores, threads = min(cores, whole), min(threads, whole)
-    name = cpu_name(text) or _device_tree_model(root) or f"unknown {arch} CPU"
+    name = _device_tree_model(root) or cpu_name(text) or f"unknown {arch} CPU"
     return Cpu(name, cores, threads, logical, cpu_features(text))
 
 
@@ -98,13 +112,19 @@ def count_cores(root: str, usable: list[int], *, physical: int, logical: int) ->
 
 
 def cpu_name(cpuinfo: str) -> str:
-    """x86 writes `model name`, some ARM boards `Hardware` or `Model`; servers of ARM write none."""
+    """x86 writes `model name`, some ARM boards `Hardware` or `Model`; servers of ARM only numbers."""
+    fields: dict[str, str] = {}
+    for line in cpuinfo.splitlines():
+        left, colon, right = line.partition(":")
+        if colon and right.strip():
+            fields.setdefault(left.strip(), " ".join(right.split()))
     for key in ("model name", "Model", "Hardware"):
-        for line in cpuinfo.splitlines():
-            left, colon, right = line.partition(":")
-            if colon and left.strip() == key and right.strip():
-                return " ".join(right.split())
-    return ""
+        if key in fields:
+            return fields[key]
+    try:
+        return _ARM.get((int(fields["CPU implementer"], 16), int(fields["CPU part"], 16)), "")
+    except (KeyError, ValueError):
+        return ""
 
 
 def cpu_features(cpuinfo: str) -> tuple[str, ...]:

@@ -76,7 +76,7 @@ def read_text(directory: str, name: str) -> str:
 
 def read_number(directory: str, name: str) -> int | None:
     text = read_text(directory, name)
-    return int(text) if text.isascii() and text.isdecimal() else None
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= 20 else None
 
 
 def _hex(directory: str, name: str) -> int:

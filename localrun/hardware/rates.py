@@ -47,6 +47,9 @@ _MEMORY: tuple[tuple[str, int, int], ...] = (
     (r"Core\(TM\) Ultra", 2, 5600),
     (r"1[234]th Gen|i[3579]-1[234]\d\d\d", 2, 4800),
     (r"Core\(TM\)", 2, 2666),
+    (r"Neoverse-V[23]", 12, 5600),  # Graviton 4
+    (r"Neoverse-V1", 8, 4800),  # Graviton 3
+    (r"Neoverse-N1|Ampere-1", 8, 3200),  # Graviton 2, Altra
     (r"Raspberry Pi 5", 1, 2133),
 )
 

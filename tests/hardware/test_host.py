@@ -80,6 +80,14 @@ def test_arm_has_features_and_perhaps_no_name(tmp_path: Path) -> None:
     assert cpu.name == "Raspberry Pi 5 Model B Rev 1.0"
 
 
+@pytest.mark.parametrize(
+    ("implementer", "part", "name"),
+    [("0x41", "0xd4f", "Neoverse-V2"), ("0x41", "0xfff", ""), ("x", "0xd4f", ""), ("0x41", "", "")],
+)
+def test_an_arm_server_is_named_by_its_core(implementer: str, part: str, name: str) -> None:
+    assert host.cpu_name(f"{ARM}CPU implementer\t: {implementer}\nCPU part\t: {part}\n") == name
+
+
 def test_an_empty_proc_still_gives_a_cpu(tmp_path: Path) -> None:
     cpu = host.read_cpu(str(tmp_path), None, Limits(), physical=1, logical=1, arch="x86_64")
     assert cpu == Cpu("unknown x86_64 CPU", 1, 1, 1, ())

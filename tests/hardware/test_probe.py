@@ -9,10 +9,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from localrun.hardware import apple, pci
 from localrun.hardware import host as host_facts
+from localrun.hardware.amd import read_amd
 from localrun.hardware.facts import Backend, Gpu
+from localrun.hardware.intel import read_intel
 from localrun.hardware.probe import detect, one_backend
 from tests.hardware.trees import pci_card, tree
 
@@ -112,6 +116,37 @@ def test_cards_on_the_bus(tmp_path: Path) -> None:
     )
     assert (odd.vendor, odd.device) == (0, 0)
     assert pci.read_cards(str(tmp_path / "none")) == ()
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_no_content_of_sysfs_raises(tmp_path: Path, data: st.DataObject) -> None:
+    content = st.one_of(
+        st.sampled_from(
+            ["", "0", "-1", "max", "0x", "9" * 5000, "16.0 GT/s", "0x1 0x2 0x3\n" * 3, "²", "nan GT/s"]
+        ),
+        st.text(max_size=12),
+        st.integers(0, 1 << 70).map(str),
+    )
+    names = ["mem_info_vram_total", "mem_info_vram_used", "mem_info_gtt_total", "max_link_speed", "resource"]
+    names += ["max_link_width", "product_name", "unique_id", "drm__card0__lmem_total_bytes", "revision"]
+    files: dict[str, str] = {
+        "dev/kfd": "",
+        "dev/dri/card0": "",
+        "usr/share/libdrm/amdgpu.ids": data.draw(content),
+    }
+    for address, vendor, device in (("1", pci.AMD, 0x744C), ("2", pci.AMD, 0x1586), ("3", pci.INTEL, 0xE20B)):
+        files |= pci_card(address, vendor, device)
+        odd = {name: data.draw(content) for name in names}
+        if data.draw(st.booleans()):
+            odd |= {"mem_info_vram_total": "100", "mem_info_vram_used": "7"}
+        files |= {f"sys/bus/pci/devices/{address}/{name.replace('__', '/')}": odd[name] for name in names}
+    cards = pci.read_cards(tree(tmp_path, files))
+    for gpu_seen in (
+        *read_amd(cards, {}, 1 << 30, str(tmp_path))[0],
+        *read_intel(cards, {}, str(tmp_path))[0],
+    ):
+        assert 0 <= gpu_seen.vram_free <= gpu_seen.vram_total
 
 
 def test_an_nvidia_card_without_driver_or_library_is_said(tmp_path: Path) -> None:
