@@ -1,5 +1,17 @@
-"""`python -m localrun`, the same as the console script."""
+"""`python -m localrun` and the console script: from the first import on, Ctrl-C is no traceback."""
 
-from localrun.cli import main
+import os
 
-main()
+
+def run() -> None:
+    try:
+        from localrun.cli import main
+
+        main()
+    except KeyboardInterrupt:
+        # Nothing of ours runs yet or any more; a second Ctrl-C must not print a traceback either.
+        os._exit(130)
+
+
+if __name__ == "__main__":
+    run()

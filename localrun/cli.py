@@ -6,6 +6,8 @@ Only click is imported here; everything else is imported by the command that nee
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import signal
 import sys
@@ -195,24 +197,39 @@ def main(argv: list[str] | None = None) -> None:
         # An ended terminal or a polite kill stops the engine as Ctrl-C does.
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), _interrupt)
+    for stream in (sys.stdout, sys.stderr):
+        # A file name or a model's word that the terminal's encoding lacks is escaped, not a crash.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     sys.exit(_run(sys.argv[1:] if argv is None else argv))
 
 
 def _run(argv: list[str]) -> int:
     try:
-        cli.main(argv, prog_name="localrun", standalone_mode=False)
-    except click.exceptions.NoArgsIsHelpError as wrong:
-        wrong.show()
-        return 2
-    except click.ClickException as wrong:
-        wrong.show()
-        return wrong.exit_code
+        status = _command(argv)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        return status
     except (click.Abort, KeyboardInterrupt):
         return 130
     except BrokenPipeError:
-        # The reader went away (`| head`); what is left in the buffer must not raise again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return 1
+    except OSError as failed:
+        if _verbose(argv):
+            raise
+        where = f"{failed.filename}: " if failed.filename else ""
+        _complain(LocalrunError(f"{where}{failed.strerror or failed}"))
+        _drop_output()
+        return 1
+
+
+def _command(argv: list[str]) -> int:
+    try:
+        cli.main(argv, prog_name="localrun", standalone_mode=False)
+    except click.ClickException as wrong:
+        wrong.show()
+        return wrong.exit_code
     except LocalrunError as failed:
         if _verbose(argv):
             import traceback
@@ -222,6 +239,8 @@ def _run(argv: list[str]) -> int:
         return failed.exit_code
     except SystemExit as done:
         return done.code if isinstance(done.code, int) else 1
+    except (OSError, click.Abort):
+        raise
     except Exception as bug:
         if _verbose(argv):
             raise
@@ -229,6 +248,14 @@ def _run(argv: list[str]) -> int:
         click.echo("  please report it with what `-v` prints", err=True)
         return 1
     return 0
+
+
+def _drop_output() -> None:
+    """The reader went away (`| head`), or the disk is full: what is buffered must not raise at exit."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            with contextlib.suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _verbose(argv: list[str]) -> bool:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from localrun.config import Session
-from localrun.engine import process, registry, state
+from localrun.engine import interrupts, process, registry, state
 from localrun.engine.base import Engine, Handle
 from localrun.errors import LocalrunError, UsageError
 from localrun.hardware import nvml, system
@@ -29,6 +30,14 @@ class Status:
     reading: Reading | None
     measured: dict[str, int]  # bytes by device
     uptime: float  # seconds
+    owned: bool = False  # the localrun that started it still looks after it
+
+    @property
+    def state(self) -> state.State:
+        """What it is, whatever the record says: a localrun that was killed cannot have said it."""
+        if not self.alive:
+            return "starting" if self.record.state == "starting" and self.owned else "failed"
+        return "ready" if self.reading else self.record.state
 
 
 def records(session: Session) -> tuple[tuple[state.Record, ...], tuple[state.Broken, ...]]:
@@ -39,17 +48,26 @@ def is_alive(record: state.Record) -> bool:
     return record.handle.pid > 0 and system.process_alive(record.handle.pid, record.handle.created)
 
 
+def is_owned(record: state.Record) -> bool:
+    return record.owner > 0 and system.process_alive(record.owner, record.owner_created)
+
+
 def engine_of(session: Session, record: state.Record) -> Engine:
-    return registry.engines(session.config)[record.handle.engine]
+    return registry.engine_of(session.config, record.handle)
 
 
 def measured_memory(record: state.Record) -> dict[str, int]:
-    """Bytes that the engine holds now, by device: resident memory, and VRAM where NVML tells."""
+    """Bytes that the engine holds now, by device: resident memory, and VRAM where NVML tells;
+    where it does not, what the engine said that it allocated there.
+    """
     held = system.process_memory(record.handle.pid)
     found = {"CPU": held.rss} if held else {}
     for gpu in record.gpus:
         if gpu.backend == "cuda" and (used := nvml.used_by(gpu, [record.handle.pid])) is not None:
             found[f"CUDA{gpu.index}"] = used
+    for part in record.allocated if held else ():
+        if part.device != "CPU":
+            found.setdefault(part.device, part.total)
     return found
 
 
@@ -64,6 +82,7 @@ def status(session: Session, record: state.Record, watcher: Watcher | None = Non
         reading=watcher.update(seen, time.monotonic()) if seen else None,
         measured=measured_memory(record) if alive else {},
         uptime=max(0.0, time.time() - record.started),
+        owned=is_owned(record),
     )
 
 
@@ -84,9 +103,8 @@ def lost(session: Session) -> tuple[tuple[str, Handle], ...]:
 
 
 def find(session: Session, name: str | None) -> state.Record:
-    """The record called `name`, or the only one. Raises UsageError with what there is."""
-    good, _ = records(session)
-    alive = [record for record in good if is_alive(record)]
+    """The running record called `name`, or the only one. Raises UsageError with what there is."""
+    alive = [record for record in records(session)[0] if is_alive(record)]
     if name is None:
         if len(alive) == 1:
             return alive[0]
@@ -95,11 +113,19 @@ def find(session: Session, name: str | None) -> state.Record:
             f"several models run: {names}" if alive else "nothing runs",
             "name one of them" if alive else "start the default model: localrun up",
         )
+    found = matching(alive, name)
+    if found is None:
+        raise UsageError(f"{name} does not run", "localrun ps lists what does")
+    return found
+
+
+def matching(candidates: Iterable[state.Record], name: str) -> state.Record | None:
+    """The candidate that `name` means: what it runs as, or its file."""
     key = normal(name)
-    for record in alive:
+    for record in candidates:
         if key in (normal(record.name), normal(record.model), normal(Path(record.model).stem)):
             return record
-    raise UsageError(f"{name} does not run", "localrun ps lists what does")
+    return None
 
 
 def normal(name: str) -> str:
@@ -108,35 +134,67 @@ def normal(name: str) -> str:
 
 
 def down(session: Session, name: str | None, everything: bool = False) -> tuple[str, ...]:
-    """Stop `name`, or the only one, or all. Returns the names that were stopped."""
-    good, _ = records(session)
-    if everything:
-        chosen = [(record.name, record.handle) for record in good]
-    else:
-        key = normal(name) if name else ""
-        stray = [(n, h) for n, h in lost(session) if not key or normal(n) == key]
-        if stray and (name or not any(map(is_alive, good))):
-            chosen = stray
-        else:
-            record = find(session, name)
-            chosen = [(record.name, record.handle)]
-    if everything:
-        chosen += lost(session)
+    """Stop `name`, or the only one, or all. Returns the names that were stopped or forgotten.
+
+    Raises UsageError when nothing is called so, or several run and none was named.
+    """
     stopped = []
-    for found, handle in chosen:
-        # No lock: an `up` that still waits for this engine sees it die and cleans up too.
-        if handle.pid > 0:
-            registry.engines(session.config)[handle.engine].stop(handle, GRACE)
-        state.remove(session.paths.state, found)
+    for found, handle in _chosen(session, name, everything):
+        end(session, found, handle)
         stopped.append(found)
     return tuple(stopped)
 
 
+def _chosen(session: Session, name: str | None, everything: bool) -> list[tuple[str, Handle]]:
+    good, _ = records(session)
+    stray = list(lost(session))
+    if everything:
+        return [*((record.name, record.handle) for record in good), *stray]
+    if name is None:
+        alive = [record for record in good if is_alive(record)]
+        if len(alive) > 1:
+            find(session, None)
+        chosen = [(record.name, record.handle) for record in alive] or stray
+        # With nothing running, what a crash left is what there is to take down.
+        return chosen or [(record.name, record.handle) for record in good]
+    named = [(found, handle) for found, handle in stray if normal(found) == normal(name)]
+    record = matching([r for r in good if is_alive(r)], name) or (None if named else matching(good, name))
+    if record is not None:
+        named.append((record.name, record.handle))
+    if not named:
+        find(session, name)
+    return named
+
+
+def end(session: Session, name: str, handle: Handle) -> None:
+    """Stop an engine, whatever is left of it, and forget it.
+
+    The record goes first, so that an `up` that watches it sees a stop and no crash; and again at the
+    end, because one that was still starting it may have written it meanwhile.
+    """
+    with interrupts.held():
+        state.remove(session.paths.state, name)
+        if handle.pid > 0:
+            registry.engine_of(session.config, handle).stop(handle, GRACE)
+        state.remove(session.paths.state, name)
+
+
+def end_own(session: Session) -> tuple[str, ...]:
+    """Stop what this process started and nobody took over. Returns the names."""
+    with interrupts.held():
+        mine = [r for r in records(session)[0] if r.owner == os.getpid() and is_owned(r)]
+        for record in mine:
+            end(session, record.name, record.handle)
+    return tuple(record.name for record in mine)
+
+
 def forget_dead(session: Session) -> None:
-    """Drop the records whose engine is gone, and files that are no records once nothing runs for them."""
+    """Drop what a killed localrun left behind: starts that nobody goes on with, and files that are no
+    records once nothing runs for them. An engine that died stays, as failed, until it is taken down.
+    """
     good, bad = records(session)
     for record in good:
-        if record.state != "starting" and not is_alive(record):
+        if record.state == "starting" and not is_alive(record) and not is_owned(record):
             state.remove(session.paths.state, record.name)
     stray = {state.file_name(name) for name, _ in lost(session)}
     for broken in bad:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from localrun.config import Config
 from localrun.errors import UsageError
 from localrun.recipe.values import Launch
-
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +27,22 @@ def launch_for(config: Config, name: str, path: Path, serving: Serving) -> Launc
     """Where it is served. Raises UsageError for an open address without a key."""
     host = serving.host or config.host
     key = config.api_key if serving.api_key is None else serving.api_key
-    if host not in _LOOPBACK and not key:
+    if not is_loopback(host) and not key:
         raise UsageError(
             f"{host} can be reached by others: an API key is needed", "add --api-key, or stay on 127.0.0.1"
         )
+    # llama.cpp takes a comma for the end of a key and of an alias; a header carries ASCII.
+    if not all("!" <= c <= "~" and c != "," for c in key):
+        raise UsageError("an API key is made of ASCII letters, digits and signs, without spaces and commas")
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise UsageError(f"the path {path} is not UTF-8", "rename the file, or link to it") from None
     port = serving.port or config.port
-    return Launch(str(path), name, host, port, key, config.cors_origins, rpc=serving.rpc)
+    alias = name.replace(",", "_")
+    return Launch(str(path), alias, host, port, key, config.cors_origins, rpc=serving.rpc)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches `host`. A list of addresses is not loopback."""
+    return host in ("localhost", "::1") or re.fullmatch(r"127(\.[0-9]{1,3}){3}", host, re.ASCII) is not None

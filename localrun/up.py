@@ -6,6 +6,7 @@ hardware + model -> plan -> recipe -> run -> meter
 from __future__ import annotations
 
 import errno
+import os
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -14,9 +15,10 @@ from pathlib import Path
 
 from localrun import running
 from localrun.config import Session
-from localrun.engine import process, state
+from localrun.engine import interrupts, process, state
 from localrun.engine.base import Engine, Handle
-from localrun.errors import DoesNotFit, EngineError, PortInUse, UsageError
+from localrun.errors import DoesNotFit, EngineError, PortInUse, StateError, UsageError
+from localrun.hardware import system
 from localrun.meter.watch import Watcher
 from localrun.plan.values import Plan
 from localrun.recipe.values import Launch, Recipe
@@ -78,33 +80,69 @@ def start(
     named_port: bool,
     told: Told,
     sleep: Callable[[float], None] = time.sleep,
+    detach: bool = False,
 ) -> tuple[state.Record, bool]:
     """Start and wait until requests are answered: (record, whether this call started it).
 
-    Whatever goes wrong on the way, Ctrl-C included, no process and no record is left behind.
+    Whatever goes wrong on the way, Ctrl-C included, no process and no record is left behind. Once it
+    is ready it belongs to this process (`running.end_own`), or with `detach` to nobody.
     """
     name, folder = prepared.name, session.paths.state
     with state.locked(folder, name, waiting=lambda: told(f"another localrun is starting {name}; waiting")):
         already = _already(session, name)
         if already:
+            _same_model(already, prepared)
             return already, False
-        port = free_port(prepared.launch.host, prepared.launch.port, named_port)
-        prepared = replace(prepared, launch=replace(prepared.launch, port=port))
-        recipe = recipe_for(prepared)
-        log = _log_path(session, name)
-        record = _record(prepared, Handle(prepared.engine.name, 0, 0.0, recipe.endpoint, log=str(log)))
-        state.write(folder, record)
-        try:
-            handle = prepared.engine.start(recipe, running.instance(session, name), str(log))
+        launch, first = prepared.launch, prepared.launch.port
+        while True:
+            port = free_port(launch.host, first, named_port)
+            try:
+                placed = replace(prepared, launch=replace(launch, port=port))
+                return _launch(session, placed, sleep, detach), True
+            except PortInUse:
+                # Someone took it between our question and the engine's bind.
+                if named_port or port >= launch.port + _PORTS:
+                    raise
+                first = port + 1
+
+
+def _launch(
+    session: Session, prepared: Prepared, sleep: Callable[[float], None], detach: bool
+) -> state.Record:
+    name, folder, engine = prepared.name, session.paths.state, prepared.engine
+    recipe = recipe_for(prepared)
+    log = _log_path(session, name)
+    record = _record(prepared, Handle(engine.name, 0, 0.0, recipe.endpoint, log=str(log)))
+    state.write(folder, record)
+    try:
+        with interrupts.held():
+            handle = engine.start(recipe, running.instance(session, name), str(log))
             record = replace(record, handle=handle)
             state.write(folder, record)
-            _wait(prepared.engine, handle, session.config.ready_timeout, sleep)
-            record = replace(record, state="ready", allocated=prepared.engine.allocation(handle))
-            state.write(folder, record)
-        except BaseException:
-            _undo(session, prepared.engine, record)
-            raise
-    return record, True
+        _wait(engine, handle, session.config.ready_timeout, sleep)
+        owner = 0 if detach else record.owner
+        record = replace(record, state="ready", owner=owner, allocated=engine.allocation(handle))
+        state.write(folder, record)
+    except BaseException as wrong:
+        # `running.end` removes the record before it stops the engine.
+        stopped = record.handle.pid > 0 and not state.path_of(folder, name).exists()
+        with interrupts.held():
+            if record.handle.pid > 0:
+                engine.stop(record.handle, running.GRACE)
+            state.remove(folder, name)
+        if stopped and isinstance(wrong, EngineError):
+            raise EngineError(f"{name} was stopped while it started") from None
+        raise
+    return record
+
+
+def _same_model(record: state.Record, prepared: Prepared) -> None:
+    """Two files of one name are two models. Raises UsageError."""
+    if record.model != str(prepared.path):
+        raise UsageError(
+            f"{record.name} already runs, from another file: {record.model}",
+            f"stop that one first: localrun down {record.name}",
+        )
 
 
 def _already(session: Session, name: str) -> state.Record | None:
@@ -113,24 +151,12 @@ def _already(session: Session, name: str) -> state.Record | None:
         if record.name == name:
             if record.state == "ready" and running.is_alive(record):
                 return record
-            if record.handle.pid > 0:
-                running.engine_of(session, record).stop(record.handle, running.GRACE)
+            running.end(session, name, record.handle)
     for lost, handle in running.lost(session):
         if lost == name:
             process.stop(handle, running.GRACE)
     state.remove(session.paths.state, name)
     return None
-
-
-def _undo(session: Session, engine: Engine, record: state.Record) -> None:
-    if record.handle.pid > 0:
-        engine.stop(record.handle, running.GRACE)
-    else:
-        # Interrupted between the spawn and its record.
-        for lost, handle in running.lost(session):
-            if lost == record.name:
-                process.stop(handle, running.GRACE)
-    state.remove(session.paths.state, record.name)
 
 
 def _wait(engine: Engine, handle: Handle, patience: float, sleep: Callable[[float], None]) -> None:
@@ -157,7 +183,10 @@ def _size(path: str) -> int:
 
 def _log_path(session: Session, name: str) -> Path:
     logs = session.paths.state / "logs"
-    logs.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        logs.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as failed:
+        raise StateError(f"cannot use {logs}: {failed.strerror}", "set XDG_STATE_HOME") from None
     return logs / f"{state.file_name(name)}.log"
 
 
@@ -176,6 +205,8 @@ def _record(prepared: Prepared, handle: Handle) -> state.Record:
         kv_bytes_per_token=plan.kv.bytes_per_token,
         started=time.time(),
         gpus=plan.host.gpus,
+        owner=os.getpid(),
+        owner_created=system.process_create_time(os.getpid()) or 0.0,
     )
 
 
@@ -185,7 +216,7 @@ def watch(
     """What it does, every `interval` seconds, until it is stopped elsewhere. EngineError if it dies."""
     watcher = Watcher(record.kv_bytes_per_token, record.kv_bytes)
     engine = running.engine_of(session, record)
-    path = state.folder(session.paths.state) / f"{state.file_name(record.name)}.json"
+    path = state.path_of(session.paths.state, record.name)
     while True:
         now = running.status(session, record, watcher)
         if not now.alive:

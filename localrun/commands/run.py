@@ -22,14 +22,15 @@ _MOST_INPUT = 64 << 20
 
 
 def run(app: App, name: str, prompt: str | None, options: dict[str, Any], as_json: bool) -> None:
-    piped = None if sys.stdin.isatty() else _standard_input()
-    question = "\n\n".join(part for part in (prompt, piped) if part)
-    if not question and not sys.stdin.isatty():
+    terminal = sys.stdin is not None and sys.stdin.isatty()
+    piped = None if terminal or sys.stdin is None else _standard_input()
+    question = "\n\n".join(_text(part) for part in (prompt, piped) if part)
+    if not question and not terminal:
         raise UsageError("nothing to ask", "give a PROMPT, or pipe text in")
     with _model(app, name, options) as record:
         conversation = Conversation(record, _sampling(options))
         if options.get("system"):
-            conversation.say("system", options["system"])
+            conversation.say("system", _text(options["system"]))
         if question:
             _one(app, conversation, question, bool(options.get("stats")), as_json)
         else:
@@ -41,6 +42,11 @@ def _standard_input() -> str:
     if len(data) > _MOST_INPUT:
         raise UsageError("more than 64 MiB on standard input: no context holds that")
     return data.decode("utf-8", "replace").strip()
+
+
+def _text(argument: str) -> str:
+    """An argument as text: bytes that are none of the locale's become replacement characters."""
+    return argument.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def _sampling(options: dict[str, Any]) -> dict[str, Any]:
@@ -55,18 +61,17 @@ def _model(app: App, name: str, options: dict[str, Any]) -> Iterator[Record]:
         already = running.find(app.session, name)
     except UsageError:
         already = None
-    if already is not None:
+    # One that is still starting is waited for like one that nobody started yet.
+    if already is not None and running.status(app.session, already).state == "ready":
         yield already
         return
     prepared = prepare(app, name, options)
     verbs.check_verdict(prepared.plan, bool(options.get("force")))
     app.tell(app.err("dim", f"starting {prepared.name} ..."))
-    record, fresh = verbs.start(app.session, prepared, options.get("port") is not None, app.tell)
     try:
-        yield record
+        yield verbs.start(app.session, prepared, options.get("port") is not None, app.tell)[0]
     finally:
-        if fresh:
-            running.down(app.session, record.name)
+        running.end_own(app.session)
 
 
 def _one(app: App, conversation: Conversation, question: str, stats: bool, as_json: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from pathlib import Path
 
 from localrun import running
 from localrun import up as verbs
@@ -11,32 +12,34 @@ from localrun.commands.base import App, put, put_json
 from localrun.engine import state
 from localrun.errors import UsageError
 from localrun.show.running_text import ps_lines, status_json
+from localrun.show.text import printer
 
 PS_SCHEMA = "localrun.ps/1"
 
 
 def ps(app: App, as_json: bool) -> None:
+    running.forget_dead(app.session)
     good, bad = running.records(app.session)
     found = [running.status(app.session, record) for record in good]
-    stray = running.lost(app.session)
-    # A record that is still starting belongs to the `up` that wrote it.
-    shown = [s for s in found if s.alive or s.record.state == "starting"]
     if as_json:
-        put_json({"schema": PS_SCHEMA, "running": [status_json(s) for s in shown]})
+        put_json({"schema": PS_SCHEMA, "running": [status_json(s) for s in found]})
     else:
-        for line in ps_lines(shown, app.out):
+        for line in ps_lines(found, app.out):
             put(line)
-    for name, handle in stray:
+    for s in found:
+        if s.state == "failed":
+            app.tell(f"{s.record.name} ended by itself: localrun logs {s.record.name}")
+    for name, handle in running.lost(app.session):
         app.tell(
             f"{name}: an engine without a record runs as process {handle.pid}; localrun down {name} stops it"
         )
     for broken in bad:
         app.tell(f"{broken.path}: not a readable record ({broken.why}); ignored")
-    running.forget_dead(app.session)
 
 
 def down(app: App, name: str | None, everything: bool, as_json: bool) -> None:
     stopped = running.down(app.session, name, everything)
+    running.forget_dead(app.session)
     if as_json:
         put_json({"stopped": list(stopped)})
         return
@@ -45,32 +48,34 @@ def down(app: App, name: str | None, everything: bool, as_json: bool) -> None:
 
 def logs(app: App, name: str | None, follow: bool) -> None:
     good, _ = running.records(app.session)
-    chosen = _log_name(app, name, good)
-    path = app.session.paths.state / "logs" / f"{state.file_name(chosen)}.log"
-    if not path.exists():
-        raise UsageError(f"no log of {chosen}", "localrun ps lists what runs")
-    record = next((r for r in good if r.name == chosen), None)
+    path, record = _log(app, name, good)
 
     def going() -> bool:
         return follow and record is not None and running.is_alive(record)
 
+    # A log quotes the model's file, which may hold what steers a terminal.
+    shown = printer(sys.stdout)
     for part in running.follow(path, going):
-        sys.stdout.buffer.write(part)
-        sys.stdout.buffer.flush()
+        shown(part)
 
 
-def _log_name(app: App, name: str | None, good: tuple[state.Record, ...]) -> str:
-    """The record that `name` means; else the name itself, whose last log may still be there."""
-    if name is None:
-        return running.find(app.session, None).name
-    for record in good:
-        if running.normal(record.name) == running.normal(name):
-            return record.name
+def _log(app: App, name: str | None, good: tuple[state.Record, ...]) -> tuple[Path, state.Record | None]:
+    """The log that `name` means, of a model that runs or ran. No name: the only one's, or the newest."""
     folder = app.session.paths.state / "logs"
-    for path in sorted(folder.glob("*.log")) if folder.is_dir() else ():
-        if running.normal(path.stem) == running.normal(name):
-            return path.stem
-    return name
+    if name is None:
+        alive = [record for record in good if running.is_alive(record)]
+        newest = sorted(folder.glob("*.log"), key=lambda p: p.stat().st_mtime)[-1:]
+        if alive or not newest:
+            record = running.find(app.session, None)
+            return Path(record.handle.log), record
+        return newest[0], None
+    known = running.matching(good, name)
+    if known is not None:
+        return Path(known.handle.log), known
+    for path in sorted(folder.glob("*.log")):
+        if running.normal(path.stem) == running.normal(state.file_name(name)):
+            return path, None
+    raise UsageError(f"no log of {name}", "localrun ps lists what runs")
 
 
 def env(app: App, name: str | None, as_json: bool) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 import time
+from dataclasses import replace
 from typing import Any
 
 from localrun import running
@@ -46,32 +47,39 @@ def run(
     began = time.monotonic()
     prepared = prepare(app, name, options)
     if dry_run:
-        _show_recipe(prepared, as_json)
+        _show_recipe(prepared, options.get("port") is not None, as_json)
         return
     verbs.check_verdict(prepared.plan, bool(options.get("force")))
     _announce(app, prepared)
-    record, fresh = verbs.start(app.session, prepared, options.get("port") is not None, app.tell)
+    named, joined = options.get("port") is not None, False
     try:
-        _serving(app, record, fresh, time.monotonic() - began)
+        record, fresh = verbs.start(app.session, prepared, named, app.tell, detach=detach)
+        joined = not fresh
+        _serving(app, record, prepared, time.monotonic() - began if fresh else None)
         if as_json:
             put_json(status_json(running.status(app.session, record)))
         if not detach:
             _watch(app, record)
-    except KeyboardInterrupt:
-        if not fresh:
-            app.tell(f"{record.name} goes on; localrun down {record.name} stops it")
-            raise
-        app.tell(f"stopping {record.name}")
-        running.down(app.session, record.name)
+    except BaseException as wrong:
+        ended = running.end_own(app.session)
+        if isinstance(wrong, KeyboardInterrupt):
+            for other in ended:
+                app.tell(f"stopped {other}")
+            if joined:
+                app.tell(f"{prepared.name} goes on; localrun down {prepared.name} stops it")
         raise
 
 
-def _show_recipe(prepared: Prepared, as_json: bool) -> None:
-    argv, environment = command_of(verbs.recipe_for(prepared))
+def _show_recipe(prepared: Prepared, named_port: bool, as_json: bool) -> None:
+    launch = prepared.launch
+    port = verbs.free_port(launch.host, launch.port, named_port)
+    placed = replace(prepared, launch=replace(launch, port=port))
+    argv, environment = command_of(verbs.recipe_for(placed))
     if as_json:
         put_json(plan_json(prepared.plan, argv, environment))
         return
-    put(" ".join([*(f"{key}={value}" for key, value in environment.items()), shlex.join(argv)]))
+    settings = [f"{key}={shlex.quote(value)}" for key, value in environment.items()]
+    put(" ".join([*settings, shlex.join(argv)]))
 
 
 def _announce(app: App, prepared: Prepared) -> None:
@@ -87,9 +95,14 @@ def _announce(app: App, prepared: Prepared) -> None:
         app.tell(f"  {reason}")
 
 
-def _serving(app: App, record: Record, fresh: bool, seconds: float) -> None:
-    if not fresh:
-        app.tell(f"{record.name} already runs (process {record.handle.pid})")
+def _serving(app: App, record: Record, prepared: Prepared, seconds: float | None) -> None:
+    """`seconds`: how long the start took; None: it ran before."""
+    if seconds is None:
+        app.tell(
+            f"{record.name} already runs (process {record.handle.pid}); localrun down {record.name} stops it"
+        )
+        if record.ctx_size != prepared.plan.settings.ctx_size:
+            app.tell(f"  as it was started, with context {record.ctx_size}; other settings need a new start")
     else:
         taken = by_device(running.measured_memory(record))
         app.tell(

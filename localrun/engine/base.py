@@ -7,7 +7,7 @@ is what the state file holds. Engines that are processes of ours share `process.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 from localrun.meter.values import Observation
@@ -46,7 +46,11 @@ class Allocation:
     kv: int = 0
     compute: int = 0
     output: int = 0
-    repack: int = field(default=0)
+    repack: int = 0
+
+    @property
+    def total(self) -> int:
+        return self.weights + self.kv + self.compute + self.output + self.repack
 
 
 class Engine(Protocol):

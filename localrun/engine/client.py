@@ -30,7 +30,7 @@ def _connect(endpoint: str, timeout: float) -> http.client.HTTPConnection:
     import http.client  # 21 ms, which commands that ask no engine need not pay
 
     parts = urlsplit(endpoint)
-    if not parts.hostname:
+    if parts.scheme != "http" or not parts.hostname:
         raise EngineError(f"not an endpoint: {endpoint!r}")
     return http.client.HTTPConnection(parts.hostname, parts.port or 80, timeout=timeout)
 
@@ -95,14 +95,14 @@ def chat(
     try:
         with closing(_connect(endpoint, timeout or 3600.0)) as connection:
             connection.request("POST", path, payload, _headers(api_key))
-            response = connection.getresponse()
-            if response.status != 200:
-                raise Refused(response.status, _message(response.status, response.read(_MOST)))
-            yield from _events(response)
+            with connection.getresponse() as response:
+                if response.status != 200:
+                    raise Refused(response.status, _message(response.status, response.read(_MOST)))
+                yield from _events(response)
     except (OSError, http.client.HTTPException) as broken:
         raise EngineError(
             f"the connection to the engine broke: {broken or type(broken).__name__}",
-            "see what it said: localrun logs",
+            "see what the engine said: localrun logs",
         ) from None
 
 
@@ -119,11 +119,15 @@ def _events(response: http.client.HTTPResponse) -> Iterator[dict[str, Any]]:
             return
         try:
             chunk = json.loads(value)
-        except ValueError:
-            raise EngineError("the engine sent a chunk that is not JSON") from None
+        except (ValueError, RecursionError):
+            chunk = None
+        if not isinstance(chunk, dict):
+            raise EngineError("the engine sent a chunk that is not a JSON object")
         if "error" in chunk:
             raise EngineError(f"the engine failed in mid-answer: {_message(500, value.encode())}")
         yield chunk
+    # Without this, an engine that dies at the right byte would pass for one that has finished.
+    raise EngineError("the answer broke off", "see what the engine said: localrun logs")
 
 
 def observe(endpoint: str, api_key: str = "") -> Observation | None:
@@ -146,8 +150,8 @@ def observe(endpoint: str, api_key: str = "") -> Observation | None:
             generated_tokens=int(metrics.get("tokens_predicted_total", 0)),
             generated_seconds=metrics.get("tokens_predicted_seconds_total", 0.0),
         )
-    except (OSError, EngineError, ValueError, KeyError, TypeError):
-        return None
+    except (OSError, EngineError, ArithmeticError, AttributeError, LookupError, ValueError, TypeError):
+        return None  # it does not answer, or another program does
 
 
 def _decoded(slot: dict[str, Any]) -> int:

@@ -20,10 +20,9 @@ class Failure:
     hint: str
 
 
+_PORT = r"couldn't bind HTTP server socket.*port: (\d+)"
 FAILURES = (
-    Failure(
-        r"couldn't bind HTTP server socket.*port: (\d+)", "port {0} is in use", "choose another with --port"
-    ),
+    Failure(_PORT, "port {0} is in use", "choose another with --port"),
     Failure(r"failed to allocate buffer for kv cache", "no memory for the KV cache", _LESS_KV),
     Failure(
         r"failed to allocate compute pp buffers|ggml_gallocr_reserve_n_impl: failed to allocate",
@@ -48,7 +47,7 @@ FAILURES = (
     Failure(
         r"(GGML_ASSERT\(\*cur_backend_id != -1\))",
         "this build fails with repacked weights on this CPU: {0}",
-        "the config setting `repack = false` avoids it",
+        "another build avoids it: --engine embedded, or a llama-server built with -DGGML_NATIVE=OFF",
     ),
     Failure(
         r"does not support different K \((\S+)\) and V \((\S+)\) cache types",
@@ -104,6 +103,11 @@ def explain(log: str, status: int | None) -> tuple[str, str]:
     last = _last_error(log)
     code = "" if status is None else f" with status {status}"
     return f"the engine ended{code}{': ' + last if last else ''}", "localrun logs shows what it said"
+
+
+def port_was_taken(log: str) -> bool:
+    """Whether the engine ended because it could not listen."""
+    return re.search(_PORT, log) is not None
 
 
 def _last_error(log: str) -> str:

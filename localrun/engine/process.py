@@ -11,8 +11,8 @@ from pathlib import Path
 
 from localrun.engine import client
 from localrun.engine.base import Handle
-from localrun.engine.failures import explain
-from localrun.errors import EngineError, EngineMissing
+from localrun.engine.failures import explain, port_was_taken
+from localrun.errors import EngineError, EngineMissing, PortInUse
 from localrun.hardware import system
 from localrun.recipe.values import Recipe
 
@@ -24,7 +24,7 @@ _PART = 1 << 20
 
 def spawn(recipe: Recipe, name: str, log: str) -> Handle:
     """Start `recipe` as the leader of a new process group, output to `log`. Raises EngineError."""
-    environment = {**os.environ, **dict(recipe.environment), INSTANCE: name, "GGML_NO_BACKTRACE": "1"}
+    environment = {**_inherited(), **dict(recipe.environment), INSTANCE: name, "GGML_NO_BACKTRACE": "1"}
     try:
         # 0600: prompts may appear in an engine's log.
         descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -48,6 +48,12 @@ def spawn(recipe: Recipe, name: str, log: str) -> Handle:
     child.returncode = child.returncode if child.returncode is not None else 0
     created = system.process_create_time(child.pid) or 0.0
     return Handle(recipe.engine, child.pid, created, recipe.endpoint, recipe.launch.api_key, log)
+
+
+def _inherited() -> dict[str, str]:
+    """Our environment without what llama-server takes for arguments: the recipe has said them all."""
+    theirs = ("LLAMA_ARG_", "LLAMA_API_KEY", "LLAMA_LOG_")
+    return {key: value for key, value in os.environ.items() if not key.startswith(theirs)}
 
 
 def exit_status(pid: int) -> int | None:
@@ -83,10 +89,13 @@ def log_head(handle: Handle) -> str:
 
 
 def ready(handle: Handle) -> bool:
-    """Whether /health answers. Raises EngineError with the log's reason when the process is gone."""
+    """Whether /health answers. Raises EngineError with the log's reason when the process is gone,
+    PortInUse when that is why.
+    """
     status = exit_status(handle.pid)
     if status is not None or not system.process_alive(handle.pid, handle.created):
-        raise EngineError(*explain(log_tail(handle), status))
+        log = log_tail(handle)
+        raise (PortInUse if port_was_taken(log) else EngineError)(*explain(log, status))
     return client.healthy(handle.endpoint)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from localrun.config import Config
-from localrun.engine.base import Engine
+from localrun.engine.base import Engine, Handle
 from localrun.engine.embedded import Embedded
 from localrun.engine.llama_server import LlamaServer
 from localrun.errors import EngineMissing, UsageError
@@ -16,6 +16,11 @@ def engines(config: Config) -> dict[str, Engine]:
     """Every engine by name; adding one is adding it here."""
     found: tuple[Engine, ...] = (LlamaServer(config.llama_server), Embedded())
     return {engine.name: engine for engine in found}
+
+
+def engine_of(config: Config, handle: Handle) -> Engine:
+    """The engine that started `handle`. One of another version's is still a process that can be ended."""
+    return engines(config).get(handle.engine) or Embedded()
 
 
 def choose(config: Config, name: str = "") -> Engine:

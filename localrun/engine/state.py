@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
 import re
 import tempfile
@@ -43,6 +44,8 @@ class Record:
     started: float  # seconds since the epoch
     gpus: tuple[Gpu, ...] = ()  # those that the plan uses
     allocated: tuple[Allocation, ...] = ()  # what the engine said it took
+    owner: int = 0  # the localrun that starts it, or in whose foreground it runs; 0 = nobody's
+    owner_created: float = 0.0  # that process's start, as Handle.created
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +57,11 @@ class Broken:
 
 
 def file_name(name: str) -> str:
-    """`name` as a file name that no separator or leading dot can lead elsewhere."""
-    return re.sub(r"[^A-Za-z0-9._-]", "_", name).lstrip(".")[:100] or "model"
+    """`name` as a file name: no separator or leading dot leads elsewhere, no two names share one."""
+    if re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]{,99}", name):
+        return name
+    digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:8]
+    return f"{re.sub(r'[^A-Za-z0-9_-]', '_', name)[:80]}-{digest}"
 
 
 def folder(state: Path) -> Path:
@@ -71,7 +77,8 @@ def folder(state: Path) -> Path:
 
 def write(state: Path, record: Record) -> None:
     """Replace the record in one step. Raises StateError."""
-    target = folder(state) / f"{file_name(record.name)}.json"
+    target = path_of(state, record.name)
+    draft = ""
     try:
         descriptor, draft = tempfile.mkstemp(dir=target.parent, prefix=".", suffix=".draft")
         with os.fdopen(descriptor, "wb") as file:
@@ -80,11 +87,22 @@ def write(state: Path, record: Record) -> None:
             os.fsync(file.fileno())
         os.replace(draft, target)
     except OSError as failed:
+        if draft:
+            Path(draft).unlink(missing_ok=True)
         raise StateError(f"cannot write {target}: {failed.strerror}") from None
 
 
+def path_of(state: Path, name: str) -> Path:
+    """The file of the record called `name`."""
+    return folder(state) / f"{file_name(name)}.json"
+
+
 def remove(state: Path, name: str) -> None:
-    (folder(state) / f"{file_name(name)}.json").unlink(missing_ok=True)
+    path = path_of(state, name)
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as failed:
+        raise StateError(f"cannot remove {path}: {failed.strerror}") from None
 
 
 def read_all(state: Path) -> tuple[tuple[Record, ...], tuple[Broken, ...]]:

@@ -16,13 +16,14 @@ def status_json(s: Status) -> dict[str, Any]:
     return {
         "name": r.name,
         "engine": r.handle.engine,
-        "state": r.state if s.alive or r.state == "starting" else "failed",
+        "state": s.state,
         "pid": r.handle.pid,
         "endpoint": r.handle.endpoint,
         "model": r.model,
         "ctx_size": r.ctx_size,
         "planned": r.planned,
         "measured": s.measured,
+        "allocated": {part.device: part.total for part in r.allocated},
         "kv": {
             "tokens_used": reading.kv_tokens if reading else 0,
             "tokens_capacity": reading.kv_capacity if reading else r.kv_cells,
@@ -47,7 +48,7 @@ def ps_lines(statuses: list[Status], style: Style) -> list[str]:
         rows.append(
             [
                 printable(r.name),
-                r.state if s.alive or r.state == "starting" else "failed",
+                s.state,
                 r.handle.engine,
                 by_device(r.planned),
                 by_device(s.measured) or "-",
@@ -80,7 +81,7 @@ def live_line(s: Status) -> str:
     """What `up` keeps on the screen; every figure is measured."""
     reading = s.reading
     if reading is None:
-        return "loading ..." if s.record.state == "starting" else "busy; no answer yet"
+        return "loading ..." if s.state == "starting" else "busy; no answer yet"
     parts = [
         f"{reading.rate_now:.1f} tok/s now" if reading.busy else "idle",
         f"{reading.rate_average:.1f} average",

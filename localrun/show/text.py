@@ -6,18 +6,41 @@ which `plan` cannot afford.
 
 from __future__ import annotations
 
+import codecs
 import os
 import sys
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TextIO
 
 _CODES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
 
 
+#: Invisible, but letters and emoji are joined and parted with them.
+_JOINERS = "\u200c\u200d"
+
+
 def printable(text: str) -> str:
     """`text` from a model file or a server, without what could steer the terminal."""
-    return "".join(c if c.isprintable() or c in "\n\t" else "�" for c in text)
+    return "".join(c if c.isprintable() or c in "\n\t" or c in _JOINERS else "�" for c in text)
+
+
+def printer(stream: TextIO) -> Callable[[bytes], None]:
+    """Writes bytes that come in parts: as they are to a file or a pipe, as `printable` to a terminal."""
+    if not stream.isatty():
+
+        def plain(part: bytes) -> None:
+            stream.buffer.write(part)
+            stream.buffer.flush()
+
+        return plain
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def shown(part: bytes) -> None:
+        stream.write(printable(decoder.decode(part)))
+        stream.flush()
+
+    return shown
 
 
 class Style:

@@ -30,7 +30,10 @@ FLAGS_WITH_VALUE = {
     "-t": "--threads", "-cram": "--cache-ram", "-fit": "--fit", "-lv": "--log-verbosity", "-lm": "--load-mode",
     "-mm": "--mmproj", "": "--host --port --cors-origins --api-key --chat-template-file --rpc",
 }  # fmt: skip
-SWITCHES = "--metrics --slots --no-slots --no-ui --ui --swa-full --repack --no-repack --kv-unified --no-kv-unified --jinja"
+SWITCHES = (
+    "--metrics --slots --no-slots --no-ui --ui --swa-full --repack --no-repack --kv-unified --no-kv-unified "
+    "--jinja"
+)
 #: What a build of 2025 did not have.
 NEWER = {"--no-ui", "--ui", "--no-kv-unified", "--fit", "-fit", "--cors-origins", "--load-mode", "-lm"}
 
@@ -237,13 +240,13 @@ def serve(args: dict[str, str], modes: set[str]) -> None:
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             if not self.allowed():
-                return
+                return None
             prompt = body["messages"][-1]["content"]
             if prompt == "long":
                 message = "the request exceeds the available context size, try increasing it"
                 return self.refuse(400, message, "exceed_context_size_error", n_prompt_tokens=99, n_ctx=64)
             with state.lock:
-                self.answer(prompt, body)
+                return self.answer(prompt, body)
 
         def answer(self, prompt: str, body: dict) -> None:  # type: ignore[type-arg]
             self.send_response(200)
