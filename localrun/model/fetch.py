@@ -6,6 +6,7 @@ ensure: stamp says so -> done, else under the file's lock: verify what lies ther
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 from localrun.config import Paths
@@ -61,7 +62,19 @@ def ensure(request: Request, paths: Paths, net: Net, progress: Progress | None =
                 raise FetchError(f"{target} is damaged, and --offline forbids to fetch it again", _ONLINE)
             _from_sources(request, target, work)
         write_stamp(target, stamp, request.sha256)
+        _sweep(request, staging)
     return target
+
+
+def _sweep(request: Request, staging: Path) -> None:
+    """Removes what another source had begun."""
+    stems = [request.name] + [
+        f"{s.project}-{s.version}.whl" for s in request.sources if isinstance(s, WheelSource)
+    ]
+    for stem in stems:
+        for suffix in (".part", ".part.json", ".unpacked"):
+            with suppress(OSError):
+                (staging / (stem + suffix)).unlink(missing_ok=True)
 
 
 def _verified(target: Path, request: Request, work: Work) -> bool:

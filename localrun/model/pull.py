@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from localrun.model.hub_source import HubRepo, explained, file_url, key_headers,
 from localrun.model.part import Part
 from localrun.model.retry import Unreachable
 from localrun.model.sources import HubRef, Net, Progress, Silent, step
+from localrun.model.together import take_all
 from localrun.model.transfer import Http, Refused
 from localrun.model.variants import RepoFile, check_whole, choose, projectors_of, variants_of
 
@@ -26,10 +28,18 @@ class Pulled:
 
 
 def pull(
-    ref: HubRef, paths: Paths, net: Net, progress: Progress | None = None, *, mmproj: bool = True
+    ref: HubRef,
+    paths: Paths,
+    net: Net,
+    progress: Progress | None = None,
+    *,
+    mmproj: bool = True,
+    bars: Callable[[], Progress] | None = None,
 ) -> Pulled:
     """Everything that the quant needs, on this disk and verified. Raises FetchError, UsageError.
 
+    With `bars`, which makes a progress for one file more, files come three at a time and `progress` shows
+    all of them together; without it one file after another comes and `progress` shows each.
     Offline, or when the hub cannot be reached, what is here already serves if it is whole.
     """
     progress = progress or Silent()
@@ -42,8 +52,11 @@ def pull(
         projector = next(iter(projectors_of(repo.files)), None) if mmproj else None
         files = (*variant.files, *((projector,) if projector else ()))
         _check_room(files, ref, paths)
-        cache = _Cache(repo, paths, net, http, progress)
-        found = tuple(cache.take(file) for file in files)
+        cache = _Cache(repo, paths, net, http)
+        if bars and len(files) > 1:
+            found = take_all(files, cache.take, progress, bars, f"{ref.repo} {variant.quant}")
+        else:
+            found = tuple(cache.take(file, progress) for file in files)
     hub_cache.write_ref(paths.hf_hub, ref.repo, ref.revision, repo.commit)
     n = len(variant.files)
     return Pulled(variant.quant, found[:n], found[n] if projector else None, repo.commit)
@@ -55,27 +68,26 @@ class _Cache:
     paths: Paths
     net: Net
     http: Http
-    progress: Progress
 
-    def take(self, file: RepoFile) -> Path:
+    def take(self, file: RepoFile, progress: Progress) -> Path:
         """One file of the repository, verified, by its path in the snapshot."""
         hub, name = self.paths.hf_hub, self.repo.name
         blob = hub_cache.blob_of(hub, name, file.sha256)
         stamp = stamp_of(self.paths, file.sha256)
         if not stamped(blob, stamp, file.sha256):
-            waiting = step(self.progress, f"{file.path}: another program is at it, waiting")
+            waiting = step(progress, f"{file.path}: another program is at it, waiting")
             with locked(hub_cache.lock_of(hub, name, file.sha256), waiting):
                 if not stamped(blob, stamp, file.sha256):
-                    self._complete(file, blob)
+                    self._complete(file, blob, progress)
                     write_stamp(blob, stamp, file.sha256)
         return hub_cache.link(hub, name, self.repo.commit, file)
 
-    def _complete(self, file: RepoFile, blob: Path) -> None:
+    def _complete(self, file: RepoFile, blob: Path, progress: Progress) -> None:
         with disk_errors(blob):
             blob.parent.mkdir(parents=True, exist_ok=True)
             if blob.exists() and blob.stat().st_size == file.bytes:
                 # Another program's download: those compare lengths only.
-                with step(self.progress, f"verifying {file.path}", file.bytes) as progress:
+                with step(progress, f"verifying {file.path}", file.bytes):
                     if hash_file(blob, progress.advance) == file.sha256:
                         return
         part = Part(blob)
@@ -86,7 +98,7 @@ class _Cache:
                 name=file.path,
                 total=file.bytes,
                 sha256=file.sha256,
-                progress=self.progress,
+                progress=progress,
                 headers=key_headers(self.net.env),
             )
             part.hand_over(blob)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable, Iterator
 from types import TracebackType
 from urllib.parse import urlsplit
@@ -105,13 +106,15 @@ class Limiter:
         self._net = net
         self._began: float | None = None
         self._bytes = 0
+        self._lock = threading.Lock()
 
     def spent(self, n: int) -> None:
         if not self._net.limit:
             return
-        if self._began is None:
-            self._began = self._net.clock()
-        self._bytes += n
-        ahead = self._bytes / self._net.limit - (self._net.clock() - self._began)
+        with self._lock:
+            if self._began is None:
+                self._began = self._net.clock()
+            self._bytes += n
+            ahead = self._bytes / self._net.limit - (self._net.clock() - self._began)
         if ahead > 0:
             self._net.sleep(ahead)

