@@ -69,7 +69,8 @@ class Ollama(Process):
             raise EngineMissing(
                 "no ollama on PATH and no server answers", "ollama.com/download, or --engine auto"
             )
-        return self._recipe(plan, launch, self._private(environment, launch), serve=binary)
+        private = self._private(environment, launch, alone=running is None)
+        return self._recipe(plan, launch, private, serve=binary)
 
     def _recipe(
         self, plan: Plan, launch: Launch, environment: Environment, serve: str = "", server: str = ""
@@ -90,15 +91,16 @@ class Ollama(Process):
         files = tuple(f.name for f in plan.model.files if os.path.isabs(f.name)) or (launch.model,)
         return "", (*files, launch.mmproj) if launch.mmproj else files
 
-    def _private(self, environment: Environment, launch: Launch) -> Environment:
+    def _private(self, environment: Environment, launch: Launch, alone: bool) -> Environment:
         ours = {
             **dict(environment),
             "OLLAMA_HOST": Address("http", launch.host, launch.port).authority,
             "OLLAMA_KEEP_ALIVE": "-1",
             "OLLAMA_NO_CLOUD": "1",
-            # A server that starts deletes unused blobs, among them another one's upload in progress.
-            "OLLAMA_NOPRUNE": "1",
         }
+        if not alone:
+            # A server that starts deletes unused blobs, among them another one's upload in progress.
+            ours["OLLAMA_NOPRUNE"] = "1"
         return tuple(sorted(ours.items()))
 
     def ready(self, handle: Handle) -> bool:

@@ -16,7 +16,8 @@ from localrun.recipe.modelfile import Command, Modelfile
 from localrun.recipe.modelfile_params import Value, parameters
 from localrun.units import format_size
 
-#: On the server's disk at the worst moment: the upload, llama-quantize's copy, and the new blob.
+#: On the server's disk at the worst moment, measured: the upload, llama-quantize's copy, the new blob.
+#: The upload stays until a server starts, which deletes what no model uses.
 COPIES = 3
 _SHARD = re.compile(r"(?P<stem>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf")
 

@@ -97,7 +97,7 @@ def _manifests(folder: Path) -> Iterator[Path]:
     for _ in range(3):
         level = [Path(e.path) for f in level for e in _entries(f) if e.is_dir(follow_symlinks=False)]
     for parent in sorted(level):
-        yield from sorted(Path(e.path) for e in _entries(parent) if e.is_file())
+        yield from sorted(p for e in _entries(parent) if (p := Path(e.path)).is_file())
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:

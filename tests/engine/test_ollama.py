@@ -131,7 +131,12 @@ def test_a_plan_that_needs_the_environment_does_not_use_a_server_without_it(mode
     of = plan(gpus=(CARD,), experts=16, settings=Settings(8192, n_gpu_layers=99, n_cpu_moe=7), files=(model,))
     with serving(FakeOllama()) as fake:
         e = Ollama({"OLLAMA_HOST": fake.url, "PATH": str(tmp_path)})
-        assert "--serve" in e.recipe(of, Launch(model, "x")).argv
+        beside = e.recipe(of, Launch(model, "x"))
+        assert "--serve" in beside.argv
+        assert dict(beside.environment)["OLLAMA_NOPRUNE"] == "1"
+        assert "OLLAMA_NOPRUNE" not in dict(
+            engine(folder=tmp_path).recipe(of, Launch(model, "x")).environment
+        )
         assert "--server" in e.recipe(plan(files=(model,)), Launch(model, "x")).argv
 
 
