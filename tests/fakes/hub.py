@@ -15,6 +15,7 @@ import io
 import json
 import re
 import threading
+import time
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -35,7 +36,7 @@ class Fault:
     length: int = 0  # added to the announced Content-Length
     corrupt: bool = False  # flip a bit of every 1000th byte
     whole: bool = False  # ignore the Range header
-    then: Callable[[], None] | None = None  # called once this answer is settled, before it is sent
+    then: Callable[[], object] | None = None  # called once this answer is settled, before it is sent
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,12 @@ class Hub:
             for revision in ("main", commit):
                 self.pages[f"/{repo}/resolve/{revision}/{name}"] = (302, facts, b"")
 
+    def settle(self) -> None:
+        """Waits until nothing is under way: answers to clients that went away take a moment to fail."""
+        until = time.monotonic() + 30
+        while self.at_once and time.monotonic() < until:
+            time.sleep(0.005)
+
     def bodies(self, part_of_path: str) -> list[Seen]:
         """The GETs whose path holds `part_of_path`, in order."""
         return [seen for seen in self.requests if seen.method == "GET" and part_of_path in seen.path]
@@ -152,11 +159,17 @@ class _Handler(BaseHTTPRequestHandler):
         with hub.lock:
             hub.at_once += 1
             hub.most_at_once = max(hub.most_at_once, hub.at_once)
+        self._under_way = True
         try:
             self._answer(body)
         finally:
-            with hub.lock:
-                hub.at_once -= 1
+            self._over()
+
+    def _over(self) -> None:
+        """The request counts as answered: before its last bytes go, which the client may act on at once."""
+        with self.server.hub.lock:
+            self.server.hub.at_once -= self._under_way
+            self._under_way = False
 
     def _answer(self, body: bool) -> None:
         hub, path = self.server.hub, unquote(urlsplit(self.path).path)
@@ -203,6 +216,8 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in headers.items():
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(data) + fault.length))
+        if not body or not data:
+            self._over()
         self.end_headers()
         if not body:
             return
@@ -215,6 +230,8 @@ class _Handler(BaseHTTPRequestHandler):
             # Counted first: a client that has its bytes may look at once.
             with hub.lock:
                 hub.sent += len(piece)
+            if start + hub.chunk >= end:
+                self._over()
             self.wfile.write(piece)
             hub.on_sent(hub.sent)
         if fault.cut >= 0 or fault.length:
