@@ -12,7 +12,7 @@ from localrun.engine.base import Allocation
 from localrun.units import MIB
 
 _LINE = re.compile(
-    r"(?P<device>[A-Za-z0-9_\[\]:.]+) +(?P<kind>model|KV|RS|compute|output) buffer size = +(?P<mib>[0-9.]+) MiB"
+    r"(?P<device>\S+) +(?P<kind>model|KV|RS|compute|output) buffer size = +(?P<mib>[0-9.]+) MiB"
 )
 _FIELD = {"model": "weights", "KV": "kv", "RS": "kv", "compute": "compute", "output": "output"}
 
@@ -25,11 +25,11 @@ def parse_allocation(log: str) -> tuple[Allocation, ...]:
         field = _FIELD[match["kind"]]
         if field == "weights" and ("REPACK" in name.upper() or "AMX" in name.upper()):
             field = "repack"
-        found[_device(name)][field] += round(float(match["mib"]) * MIB)
+        found[device_of(name)][field] += round(float(match["mib"]) * MIB)
     return tuple(Allocation(device=name, **parts) for name, parts in found.items())
 
 
-def _device(buffer: str) -> str:
+def device_of(buffer: str) -> str:
     """`CPU_Mapped`, `CPU_REPACK`, `CUDA_Host` are RAM; `CUDA0` and `MTL0_Mapped` are devices."""
     name = re.sub(r"_(Mapped|Private|Shared)$", "", buffer)
     return "CPU" if name.startswith("CPU") or name.endswith("_Host") or name == "AMX" else name

@@ -45,7 +45,7 @@ def parameters(settings: Settings, launch: Launch, api_key: str) -> Any:
     p.cache_type_k = cache_type(xllamacpp, settings.cache_type_k)
     p.cache_type_v = cache_type(xllamacpp, settings.cache_type_v)
     p.swa_full, p.no_extra_bufts = settings.swa_full, not settings.repack
-    p.cache_ram_mib = settings.cache_ram // MIB
+    p.cache_ram_mib, p.n_ctx_checkpoints = settings.cache_ram // MIB, settings.ctx_checkpoints
     flash, load = xllamacpp.llama_flash_attn_type, xllamacpp.llama_load_mode
     p.flash_attn_type = {
         "on": flash.LLAMA_FLASH_ATTN_TYPE_ENABLED,

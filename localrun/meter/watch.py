@@ -60,4 +60,5 @@ class Watcher:
 
 
 def _rate(tokens: int, seconds: float) -> float:
-    return tokens / seconds if seconds > 0 else 0.0
+    # Engines count in microseconds; less than one is no measurement.
+    return tokens / seconds if seconds >= 1e-6 else 0.0

@@ -47,6 +47,7 @@ SETTINGS_FLAGS = (
     Flag("threads", "--threads", from_text=int),
     # llama-server counts its prompt cache in MiB; -1 and 0 mean no limit and none.
     Flag("cache_ram", "--cache-ram", lambda v: str(v // MIB), lambda t: int(t) * MIB),
+    Flag("ctx_checkpoints", "--ctx-checkpoints", from_text=int),
     Flag("moe_cache", "--moe-cache-mib", lambda v: str(v // MIB), lambda t: int(t) * MIB, always=False),
 )
 LAUNCH_FLAGS = (
@@ -69,7 +70,9 @@ SWITCHES = (
 #: Never left to the engine's defaults: placement is ours whole, or `--fit` would move it.
 FIXED = ("--fit", "off", "--metrics", "--slots", "--no-ui", "--log-verbosity", "4")
 #: What an older llama-server may lack without changing what is planned.
-OPTIONAL = frozenset({"--no-ui", "--slots", "--cache-ram", "--no-kv-unified", "--log-verbosity", "--fit"})
+OPTIONAL = frozenset(
+    {"--no-ui", "--slots", "--cache-ram", "--ctx-checkpoints", "--no-kv-unified", "--log-verbosity", "--fit"}
+)
 
 
 def to_argv(settings: Settings, launch: Launch) -> tuple[str, ...]:

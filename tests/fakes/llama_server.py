@@ -24,6 +24,7 @@ import threading
 import time
 
 FLAGS_WITH_VALUE = {
+    "-ctxcp": "--ctx-checkpoints",
     "-m": "--model", "-a": "--alias", "-c": "--ctx-size", "-np": "--parallel", "-b": "--batch-size",
     "-ub": "--ubatch-size", "-ctk": "--cache-type-k", "-ctv": "--cache-type-v", "-fa": "--flash-attn",
     "-ngl": "--n-gpu-layers", "-ncmoe": "--n-cpu-moe", "-ot": "--override-tensor", "-ts": "--tensor-split",
@@ -35,7 +36,18 @@ SWITCHES = (
     "--jinja"
 )
 #: What a build of 2025 did not have.
-NEWER = {"--no-ui", "--ui", "--no-kv-unified", "--fit", "-fit", "--cors-origins", "--load-mode", "-lm"}
+NEWER = {
+    "--no-ui",
+    "--ui",
+    "--no-kv-unified",
+    "--fit",
+    "-fit",
+    "--ctx-checkpoints",
+    "-ctxcp",
+    "--cors-origins",
+    "--load-mode",
+    "-lm",
+}
 
 MIB = 1 << 20
 #: The lines of the real engine, and its exit: a status, or minus the signal that ends it.
@@ -76,6 +88,7 @@ DEATHS: dict[str, tuple[tuple[str, ...], int]] = {
         ("E gguf_init_from_file: failed to open GGUF file '/nonexistent' (No such file or directory)",), 1),
     "magic": (("E gguf_init_from_reader: invalid magic characters: 'hell', expected 'GGUF'",), 1),
     "port": (("E srv         start: couldn't bind HTTP server socket, hostname: 127.0.0.1, port: 8080",), 1),
+    "flag": (("error: invalid argument: --fit",), 1),
     "sigill": ((), -4),
     "killed": ((), -9),
     "segv": ((), -11),
