@@ -11,7 +11,7 @@ from localrun.show.plan_json import hardware_json
 
 
 def run(app: App, options: dict[str, Any], as_json: bool) -> None:
-    host = machine(app, options)
+    host = machine(app, options, measure=True)
     if as_json:
         put_json(hardware_json(host))
         return

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from localrun.commands.base import App
 from localrun.hardware.facts import Host
 
 
-def machine(app: App, options: dict[str, Any]) -> Host:
-    """Raises UsageError for an unknown profile."""
+def bandwidth_file(app: App) -> Path:
+    return app.session.paths.state / "bandwidth.json"
+
+
+def machine(app: App, options: dict[str, Any], measure: bool = False) -> Host:
+    """Raises UsageError for an unknown profile.
+
+    `measure`: take half a second to measure RAM's bandwidth if that was never done on this hardware.
+    """
     profile, vram, ram = options.get("hardware"), options.get("vram"), options.get("ram")
     disk = options.get("disk_free")
     if profile:
@@ -20,6 +28,10 @@ def machine(app: App, options: dict[str, Any]) -> Host:
         from localrun.hardware.probe import detect
 
         host = detect(app.session.paths.models)
+        if measure or bandwidth_file(app).exists():
+            from localrun.hardware.calibration import calibrated, measure_ram
+
+            host = calibrated(host, bandwidth_file(app), measure_ram if measure else None, again=measure)
     if vram is not None or ram is not None or disk is not None:
         from localrun.hardware.profiles import override
 

@@ -8,13 +8,18 @@ from typing import Any
 from localrun.commands.base import App, put, put_json
 from localrun.commands.machine import machine
 from localrun.commands.target import Target, locate
-from localrun.errors import EngineMissing, UsageError
+from localrun.errors import EngineMissing, LocalrunError, UsageError
+from localrun.plan.compare import Difference, compare
 from localrun.plan.planner import make_plan
 from localrun.plan.values import Plan, Wanted
 from localrun.recipe.values import Recipe
 from localrun.serving import Serving, launch_for
+from localrun.show.compare_text import compare_json, compare_lines
 from localrun.show.plan_json import plan_json
 from localrun.show.plan_text import plan_lines
+
+#: Whose dry run `--verify` asks.
+_VERIFIER = "embedded engine, dry run"
 
 
 def wanted(app: App, options: dict[str, Any]) -> Wanted:
@@ -77,12 +82,41 @@ def planned(app: App, name: str | None, options: dict[str, Any], advise: bool = 
 
 def run(app: App, name: str | None, options: dict[str, Any], as_json: bool) -> int:
     target, plan = planned(app, name, options)
+    differences = _verified(target, plan) if options.get("verify") else ()
+    if options.get("svg"):
+        _draw(plan, options["svg"])
     if as_json:
-        put_json(plan_json(plan, *_command(app, target, plan, options)))
+        document = plan_json(plan, *_command(app, target, plan, options))
+        put_json(document | ({"verify": compare_json(differences, _VERIFIER)} if differences else {}))
     else:
         for line in plan_lines(plan, app.out, explain=bool(options.get("explain"))):
             put(line)
+        if differences:
+            put("")
+            for line in compare_lines(differences, _VERIFIER, app.out):
+                put(line)
     return 0 if plan.verdict == "fits" else 1
+
+
+def _verified(target: Target, plan: Plan) -> tuple[Difference, ...]:
+    """The plan against the engine's own dry run. Raises UsageError where there is no file to run."""
+    if target.path is None:
+        raise UsageError(
+            f"--verify needs the file, and {target.name} is not on this machine",
+            f"localrun pull {target.name}",
+        )
+    from localrun.engine.verify import taken_in_dry_run
+
+    return compare(plan.memory, taken_in_dry_run(target.path, plan))
+
+
+def _draw(plan: Plan, path: str) -> None:
+    from localrun.show.plan_svg import plan_svg
+
+    try:
+        Path(path).write_text(plan_svg(plan), encoding="utf-8")
+    except OSError as failed:
+        raise LocalrunError(f"cannot write {path}: {failed.strerror}") from None
 
 
 def _command(
