@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,21 @@ def planned(app: App, name: str | None, options: dict[str, Any], advise: bool = 
     target = locate(app, name, asked.quant)
     host = machine(app, options)
     plan = make_plan(target.models, host, asked, to_download=target.to_download, advise=advise)
+    if not host.simulated and (app.session.paths.state / "residuals.json").exists():
+        plan = _with_history(app, plan, options)
     return target, plan
+
+
+def _with_history(app: App, plan: Plan, options: dict[str, Any]) -> Plan:
+    """The plan with what earlier launches on this machine were off by."""
+    from localrun.commands.residual import known
+    from localrun.engine import registry
+
+    try:
+        said = known(app, plan.host, registry.choose(app.session.config, serving(options).engine))
+    except EngineMissing:
+        return plan
+    return replace(plan, reasons=(*plan.reasons, said)) if said else plan
 
 
 def run(app: App, name: str | None, options: dict[str, Any], as_json: bool) -> int:

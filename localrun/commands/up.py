@@ -10,6 +10,7 @@ from typing import Any
 
 from localrun import running
 from localrun import up as verbs
+from localrun.commands import residual
 from localrun.commands.base import App, put, put_json
 from localrun.commands.plan import command_of, planned, serving, wanted
 from localrun.engine import registry
@@ -109,6 +110,8 @@ def _serving(app: App, record: Record, prepared: Prepared, seconds: float | None
             f"ready after {seconds:.1f} s with {record.handle.engine}, context {record.ctx_size}; "
             f"planned {by_device(record.planned)}, measured {taken}"
         )
+        if said := residual.keep(app, record, prepared.plan, prepared.engine):
+            app.tell(f"  {said}")
     app.tell(f"{app.err('green', 'serving')}  {record.handle.endpoint}")
     app.tell(f'  ask it: localrun run {record.name} "Hello"    clients: eval "$(localrun env {record.name})"')
 
