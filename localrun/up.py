@@ -190,6 +190,11 @@ def _log_path(session: Session, name: str) -> Path:
     return logs / f"{state.file_name(name)}.log"
 
 
+def _prompt_cache(plan: Plan, device: str) -> int:
+    """What only requests fill, bytes: not there yet when the load is measured."""
+    return plan.settings.cache_ram if device == "CPU" else 0
+
+
 def _record(prepared: Prepared, handle: Handle) -> state.Record:
     plan = prepared.plan
     return state.Record(
@@ -199,7 +204,7 @@ def _record(prepared: Prepared, handle: Handle) -> state.Record:
         handle=handle,
         model=str(prepared.path),
         ctx_size=plan.settings.ctx_size,
-        planned={d.device: d.total for d in plan.memory},
+        planned={d.device: d.total - _prompt_cache(plan, d.device) for d in plan.memory},
         kv_bytes=plan.kv.bytes,
         kv_cells=plan.kv.cells,
         kv_bytes_per_token=plan.kv.bytes_per_token,

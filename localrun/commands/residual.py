@@ -33,8 +33,8 @@ def keep(app: App, record: Record, plan: Plan, engine: Engine) -> str:
     worst = max(differences, key=lambda d: abs(d.taken - d.planned))
     launch = residuals.Launch(plan.model.name, round(total, 5), round(worst.share, 5), worst.component)
     residuals.add(residual_file(app), _key(plan.host, engine), launch)
-    parts = ", ".join(f"{d.component} {d.share:+.1%}" for d in differences)
-    return f"the engine allocated {total:+.1%} against the plan: {parts} (measured)"
+    parts = ", ".join(f"{d.component} {percent(d.share)}" for d in differences)
+    return f"the engine allocated {percent(total)} against the plan: {parts} (measured)"
 
 
 def known(app: App, host: Host, engine: Engine) -> str:
@@ -44,4 +44,9 @@ def known(app: App, host: Host, engine: Engine) -> str:
         return ""
     low, high = min(one.total for one in launches), max(one.total for one in launches)
     times = "the last launch" if len(launches) == 1 else f"the last {len(launches)} launches"
-    return f"{times} here took {low:+.1%} to {high:+.1%} against the plan (measured)"
+    return f"{times} here took {percent(low)} to {percent(high)} against the plan (measured)"
+
+
+def percent(share: float) -> str:
+    """A signed share; what rounds to nothing has no sign."""
+    return "0.0 %" if abs(share) < 0.0005 else f"{share * 100:+.1f} %"

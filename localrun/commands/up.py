@@ -108,12 +108,17 @@ def _serving(app: App, record: Record, prepared: Prepared, seconds: float | None
         taken = by_device(running.measured_memory(record))
         app.tell(
             f"ready after {seconds:.1f} s with {record.handle.engine}, context {record.ctx_size}; "
-            f"planned {by_device(record.planned)}, measured {taken}"
+            f"planned {by_device(record.planned)}{_later(prepared)}, measured {taken}"
         )
         if said := residual.keep(app, record, prepared.plan, prepared.engine):
             app.tell(f"  {said}")
     app.tell(f"{app.err('green', 'serving')}  {record.handle.endpoint}")
     app.tell(f'  ask it: localrun run {record.name} "Hello"    clients: eval "$(localrun env {record.name})"')
+
+
+def _later(prepared: Prepared) -> str:
+    cache = prepared.plan.settings.cache_ram
+    return f" (and up to {format_size(cache)} of prompt cache later)" if cache else ""
 
 
 def _watch(app: App, record: Record) -> None:

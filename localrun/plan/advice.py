@@ -47,6 +47,10 @@ def reasons(plan: Plan, choice: Choice, wanted: Wanted) -> tuple[str, ...]:
             )
     if s.cache_type_k == "q8_0" and wanted.cache_type_k is None:
         lines.append("KV cache in q8_0: half of f16's memory for next to no quality")
+    if s.cache_ram:
+        lines.append(
+            f"prompt cache: up to {format_size(s.cache_ram)} of RAM as it fills, counted under other"
+        )
     if not s.repack:
         lines.append("weights are not repacked: the copies would not fit in RAM")
     if not choice.found.kv.exact:
