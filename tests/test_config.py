@@ -15,7 +15,8 @@ from localrun import config
 from localrun.config import Config, load, paths
 from localrun.errors import UsageError
 
-EXAMPLE = Path(__file__).parents[1] / "docs" / "config.example.toml"
+ROOT = Path(__file__).parents[1]
+EXAMPLE = ROOT / "docs" / "config.example.toml"
 
 
 @pytest.fixture
@@ -119,6 +120,22 @@ def test_xdg_folders_are_honoured_and_relative_ones_ignored() -> None:
     assert usual.models == Path("/home/u/.local/share/localrun/models")
     moved = paths({"HOME": "/home/u", "XDG_DATA_HOME": "/d", "XDG_CONFIG_HOME": "rel"})
     assert (moved.models, moved.config) == (Path("/d/localrun/models"), usual.config)
+
+
+def test_macos_folders_are_platformdirs_choice() -> None:
+    code = (
+        "import sys; sys.platform = 'darwin'; from localrun import config\n"
+        "p = config.paths({'HOME': '/Users/u'}); print(p.config_file, p.models, p.hf_hub, sep='\\n')"
+    )
+    env = {"HOME": "/Users/u"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=env, cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines() == [
+        "/Users/u/Library/Application Support/localrun/config.toml",
+        "/Users/u/Library/Application Support/localrun/models",
+        "/Users/u/.cache/huggingface/hub",
+    ]
 
 
 def test_models_dir_comes_from_config_or_variable_and_knows_the_home() -> None:

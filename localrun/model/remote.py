@@ -11,7 +11,7 @@ from localrun.errors import HeaderError, LocalrunError
 from localrun.model.facts import Model, ModelFile
 from localrun.model.header import model_from_header
 from localrun.model.hub_source import HubRepo, explained, file_url, key_headers
-from localrun.model.remote_header import LITTLE, MUCH, kept_bytes, read_remote
+from localrun.model.remote_header import LITTLE, MUCH, has_vocabulary, kept_bytes, read_remote
 from localrun.model.retry import Unreachable
 from localrun.model.transfer import Http, Refused
 from localrun.model.variants import RepoFile, Variant, check_whole
@@ -29,33 +29,45 @@ class Remote:
     why_not: str = ""
 
 
+def remote_model(http: Http, repo: HubRepo, variant: Variant, paths: Paths, env: Mapping[str, str]) -> Model:
+    """What one quant of a repository is, read from its headers alone. Raises as RepoHeaders does."""
+    return RepoHeaders(http, repo, paths, env).model(variant)
+
+
 class RepoHeaders:
-    """The headers of one repository's files. Raises FetchError, HeaderError and ModelError."""
+    """The headers of one repository's files. Raises FetchError, HeaderError and ModelError.
+
+    The vocabulary, most of a header, is read once for all quants, now or in an earlier run: the others come
+    with a hole that the first fills.
+    """
 
     def __init__(self, http: Http, repo: HubRepo, paths: Paths, env: Mapping[str, str]) -> None:
         self._http, self._repo, self._paths, self._env = http, repo, paths, env
+        self._donor = b""
 
     def model(self, variant: Variant) -> Model:
-        """What a quant is, read from its headers alone."""
+        """What a quant is."""
         with ThreadPoolExecutor(_IN_FLIGHT) as pool:
-            return self._join(variant, self._start(pool, variant, b""))
+            return self._join(variant, self._start(pool, variant))
 
     def models(self, variants: Sequence[Variant]) -> tuple[Remote, ...]:
-        """What every quant is. One that cannot be read does not hide the others.
-
-        The vocabulary, most of a header, is read once: the others' come with a hole that the first fills.
-        """
+        """What every quant is, in the order given. One that cannot be read does not hide the others."""
         found: list[Remote] = []
-        rest, donor = list(variants), b""
+        rest = list(variants)
         with ThreadPoolExecutor(_IN_FLIGHT) as pool:
-            while rest and not donor:
+            while rest and not self._vocabulary():
                 variant = rest.pop(0)
-                found.append(self._told(variant, self._start(pool, variant, b"")))
-                if found[-1].model:
-                    donor = kept_bytes(self._paths, variant.files[0].sha256)
-            started = [(variant, self._start(pool, variant, donor)) for variant in rest]
+                found.append(self._told(variant, self._start(pool, variant)))
+            started = [(variant, self._start(pool, variant)) for variant in rest]
             found += [self._told(variant, futures) for variant, futures in started]
         return tuple(found)
+
+    def _vocabulary(self) -> bytes:
+        """A kept header of the repository with its vocabulary; b"" while there is none."""
+        if not self._donor:
+            kept = (kept_bytes(self._paths, file.sha256) for file in self._repo.files)
+            self._donor = next((data for data in kept if has_vocabulary(data)), b"")
+        return self._donor
 
     def _told(self, variant: Variant, futures: Sequence[Future[Header]]) -> Remote:
         try:
@@ -65,7 +77,8 @@ class RepoHeaders:
         except LocalrunError as e:
             return Remote(variant, None, str(e))
 
-    def _start(self, pool: ThreadPoolExecutor, variant: Variant, donor: bytes) -> list[Future[Header]]:
+    def _start(self, pool: ThreadPoolExecutor, variant: Variant) -> list[Future[Header]]:
+        donor = self._vocabulary()
         return [
             pool.submit(self._one, file, donor if i == 0 else b"", LITTLE if i or donor else MUCH)
             for i, file in enumerate(variant.files)

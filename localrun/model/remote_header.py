@@ -69,6 +69,10 @@ def kept_bytes(paths: Paths, sha256: str) -> bytes:
         return b""
 
 
+def has_vocabulary(header: bytes) -> bool:
+    return _key(_VOCABULARY[0]) in header
+
+
 def _kept(paths: Paths, sha256: str) -> Path:
     return paths.cache / "headers" / sha256
 

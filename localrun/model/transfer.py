@@ -46,8 +46,12 @@ class Http:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
         if self._client is not None:
             self._client.close()
+            self._client = None
 
     def get(self, url: str, headers: Mapping[str, str] | None = None, most: int = _MAX_JSON) -> bytes:
         """The body, at most `most` bytes. Raises FetchError; Refused with the server's status."""

@@ -10,7 +10,7 @@ import pytest
 from localrun.errors import FetchError, HeaderError
 from localrun.model.header import read_model
 from localrun.model.hub_source import HubRepo, list_repo
-from localrun.model.remote import RepoHeaders
+from localrun.model.remote import RepoHeaders, remote_model
 from localrun.model.remote_header import read_remote
 from localrun.model.sources import HubRef
 from localrun.model.transfer import Http
@@ -177,6 +177,25 @@ def test_all_quants_of_a_repository_cost_little_more_than_one(
     assert one > 1 << 20
     assert hub.sent < one + (2 << 20) + 3 * (300 << 10)
     assert hub.most_at_once <= 3
+
+
+def test_a_quant_asked_for_alone_uses_what_another_run_has_kept(
+    hub: Hub, http: Http, env: dict[str, str], tmp_path: Path
+) -> None:
+    made = [
+        big_vocabulary(tmp_path, name=f"tiny-{quant}.gguf", file_type=n)
+        for n, quant in ((7, "Q8_0"), (2, "Q4_0"))
+    ]
+    hub.add_repo(REPO, {path.name: path.read_bytes() for path in made})
+    repo = listed(http, env)
+    models = {}
+    for quant in ("Q8_0", "Q4_0"):
+        hub.sent = 0
+        models[quant] = remote_model(
+            http, repo, choose(variants_of(repo.files), quant, REPO), where(env), env
+        )
+    assert [m.tensors for m in models.values()] == [read_model(path).tensors for path in made]
+    assert hub.sent < 400 << 10
 
 
 def test_a_quant_with_another_vocabulary_is_read_in_full(
