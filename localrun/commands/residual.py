@@ -44,7 +44,8 @@ def known(app: App, host: Host, engine: Engine) -> str:
         return ""
     low, high = min(one.total for one in launches), max(one.total for one in launches)
     times = "the last launch" if len(launches) == 1 else f"the last {len(launches)} launches"
-    return f"{times} here took {percent(low)} to {percent(high)} against the plan (measured)"
+    band = percent(low) if percent(low) == percent(high) else f"{percent(low)} to {percent(high)}"
+    return f"{times} here took {band} against the plan (measured)"
 
 
 def percent(share: float) -> str:
