@@ -91,7 +91,7 @@ def read_header(buffer: Buffer, file_size: int = 0) -> Header:
     be closed afterwards: what is over 64 KiB, as vocabularies are, can then no longer be read, all else can.
     Raises NeedMore when more of the file is needed, HeaderError when the file cannot be read as a model.
     """
-    with memoryview(buffer) as view, ffi.from_buffer(view) as data:
+    with memoryview(buffer).cast("B") as view, ffi.from_buffer(view) as data:
         walk = ffi.new("lr_gguf *")
         walk.data, walk.size = data, len(view)
         walk.file_size = max(file_size, len(view)) if file_size else 0

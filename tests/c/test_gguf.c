@@ -84,6 +84,16 @@ static void test_prefixes(void) {
     }
 }
 
+/* What must follow at least is asked for at once: a header comes in few ranges. */
+static void test_need(void) {
+    lr_gguf g;
+    put_head(&w, 3, 2, 3);
+    put_text(&w, LONG_NAME); put32(&w, LR_GGUF_ARRAY); put32(&w, LR_GGUF_STRING); put64(&w, 1000);
+    CHECK(walk_exact(&g, w.size, 0) == LR_MORE && g.need == w.size + 1000 * 8 + 2 * 13 + 2 * 24);
+    put_text(&w, "0123456789");
+    CHECK(walk_exact(&g, w.size - 1, 0) == LR_MORE && g.need == w.size + 999 * 8 + 2 * 13 + 2 * 24);
+}
+
 /* Asking again with just what was asked for must come to an end, and soon. */
 static void test_rounds(void) {
     lr_gguf g;
@@ -214,6 +224,7 @@ static void test_texts(void) {
 int main(void) {
     test_good();
     test_prefixes();
+    test_need();
     test_rounds();
     test_head_faults();
     test_pair_faults();

@@ -22,6 +22,8 @@ static void test_one_sequence(void) {
     CHECK(lr_ledger_add(&l, 0, UINT64_MAX) == LR_FULL);
     CHECK(lr_ledger_set(&l, 0, 5) == LR_OK && lr_ledger_read(&l, &r) == LR_OK);
     CHECK(r.tokens == 5 && r.high_water == 32768 && r.group_cells[1] == 5);
+    CHECK(lr_ledger_set(&l, 0, 8192) == LR_OK && lr_ledger_read(&l, &r) == LR_OK && r.group_cells[1] == 8192);
+    CHECK(lr_ledger_set(&l, 0, 8193) == LR_OK && lr_ledger_read(&l, &r) == LR_OK && r.group_cells[1] == 1);
 }
 
 static void test_removal(void) {

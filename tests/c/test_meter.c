@@ -129,6 +129,8 @@ static void test_extremes(void) {
     CHECK(lr_meter_init(NULL, lr_meter_bytes(), &none) == LR_E_ARGUMENT);
     CHECK(lr_meter_init((char *)m + 1, lr_meter_bytes(), &none) == LR_E_ARGUMENT);
     CHECK(lr_meter_read(m, 0, 0, NULL) == LR_E_ARGUMENT);
+    *(uint64_t *)(void *)m += 1; /* the first word, odd: a writer that was stopped in the middle */
+    CHECK(lr_meter_read(m, 0, 0, &r) == LR_AGAIN);
     free(m);
 }
 
