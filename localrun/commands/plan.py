@@ -79,20 +79,11 @@ def planned(app: App, name: str | None, options: dict[str, Any], advise: bool = 
     host = machine(app, options)
     plan = make_plan(target.models, host, asked, to_download=target.to_download, advise=advise)
     if not host.simulated and (app.session.paths.state / "residuals.json").exists():
-        plan = _with_history(app, plan, options)
+        from localrun.commands.residual import known
+
+        if said := known(app, host):
+            plan = replace(plan, reasons=(*plan.reasons, said))
     return target, plan
-
-
-def _with_history(app: App, plan: Plan, options: dict[str, Any]) -> Plan:
-    """The plan with what earlier launches on this machine were off by."""
-    from localrun.commands.residual import known
-    from localrun.engine import registry
-
-    try:
-        said = known(app, plan.host, registry.choose(app.session.config, serving(options).engine))
-    except EngineMissing:
-        return plan
-    return replace(plan, reasons=(*plan.reasons, said)) if said else plan
 
 
 def run(app: App, name: str | None, options: dict[str, Any], as_json: bool) -> int:

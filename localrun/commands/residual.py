@@ -3,49 +3,49 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from localrun.commands.base import App
 from localrun.engine import residuals
-from localrun.engine.base import Engine
-from localrun.engine.state import Record
 from localrun.hardware.facts import Host
 from localrun.hardware.identity import identity
-from localrun.plan.compare import Taken, compare, total_share
 from localrun.plan.values import Plan
+
+if TYPE_CHECKING:
+    from localrun.engine.base import Allocation, Engine
 
 
 def residual_file(app: App) -> Path:
     return app.session.paths.state / "residuals.json"
 
 
-def _key(host: Host, engine: Engine) -> str:
-    found = engine.available()
-    return f"{identity(host)} | {engine.name} {found.version or found.path}"
-
-
-def keep(app: App, record: Record, plan: Plan, engine: Engine) -> str:
+def keep(app: App, allocated: tuple[Allocation, ...], plan: Plan, engine: Engine) -> str:
     """Keep the launch's residual; the line that tells it, empty where the engine told nothing."""
-    taken = [Taken(a.device, a.weights + a.repack, a.kv, a.compute) for a in record.allocated]
+    from localrun.plan.compare import Taken, compare, total_share
+
+    taken = [Taken(a.device, a.weights + a.repack, a.kv, a.compute) for a in allocated]
     differences = compare(plan.memory, taken)
     if not taken or not differences:
         return ""
     total = total_share(differences)
     worst = max(differences, key=lambda d: abs(d.taken - d.planned))
-    launch = residuals.Launch(plan.model.name, round(total, 5), round(worst.share, 5), worst.component)
-    residuals.add(residual_file(app), _key(plan.host, engine), launch)
+    found = engine.available()
+    build = f"{engine.name} {found.version or found.path}"
+    launch = residuals.Launch(build, plan.model.name, round(total, 5), round(worst.share, 5), worst.component)
+    residuals.add(residual_file(app), identity(plan.host), launch)
     parts = ", ".join(f"{d.component} {percent(d.share)}" for d in differences)
     return f"the engine allocated {percent(total)} against the plan: {parts} (measured)"
 
 
-def known(app: App, host: Host, engine: Engine) -> str:
-    """What earlier launches on this hardware and build were off by; empty where there was none."""
-    launches = residuals.load(residual_file(app), _key(host, engine))
+def known(app: App, host: Host) -> str:
+    """What earlier launches on this hardware were off by; empty where there was none."""
+    launches = residuals.load(residual_file(app), identity(host))
     if not launches:
         return ""
     low, high = min(one.total for one in launches), max(one.total for one in launches)
     times = "the last launch" if len(launches) == 1 else f"the last {len(launches)} launches"
     band = percent(low) if percent(low) == percent(high) else f"{percent(low)} to {percent(high)}"
-    return f"{times} here took {band} against the plan (measured)"
+    return f"{times} here took {band} against the plan (measured, {launches[-1].engine})"
 
 
 def percent(share: float) -> str:

@@ -110,7 +110,7 @@ def _serving(app: App, record: Record, prepared: Prepared, seconds: float | None
             f"ready after {seconds:.1f} s with {record.handle.engine}, context {record.ctx_size}; "
             f"planned {by_device(record.planned)}{_later(prepared)}, measured {taken}"
         )
-        if said := residual.keep(app, record, prepared.plan, prepared.engine):
+        if said := residual.keep(app, record.allocated, prepared.plan, prepared.engine):
             app.tell(f"  {said}")
     app.tell(f"{app.err('green', 'serving')}  {record.handle.endpoint}")
     app.tell(f'  ask it: localrun run {record.name} "Hello"    clients: eval "$(localrun env {record.name})"')

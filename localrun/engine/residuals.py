@@ -1,55 +1,65 @@
-"""How far plans were off, kept by hardware and engine build: the band that later plans show."""
+"""How far plans were off, kept by hardware and engine build: the band that later plans show.
+
+Plain json rather than `wire`: `plan` reads this file, and msgspec alone would cost it three times a
+bare interpreter's start.
+"""
 
 from __future__ import annotations
 
+import json
 import os
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from localrun import wire
-
-_SCHEMA = 1
-#: Newest launches that are kept for each hardware and build.
+_SCHEMA = "localrun.residuals/1"
+#: Newest launches that are kept for each hardware.
 _KEPT = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """One launch: shares of the plan, 0.01 = one per cent more than planned."""
+    """One launch; shares of the plan, 0.01 = one per cent more than planned."""
 
+    engine: str  # name and build
     model: str
     total: float
     worst: float
     component: str  # of the worst
 
 
-@dataclass(frozen=True, slots=True)
-class _File:
-    schema: int = _SCHEMA
-    launches: dict[str, tuple[Launch, ...]] = field(default_factory=dict)
-
-
 def load(path: Path, key: str) -> tuple[Launch, ...]:
-    """The launches kept for `key`, oldest first; none where the file is missing or damaged."""
-    return _read(path).launches.get(key, ())
+    """The launches kept for the hardware `key` with the engine build used last, oldest first.
+
+    None where the file is missing or damaged.
+    """
+    found = [launch for launch in map(_launch, _read(path).get(key, ())) if launch]
+    return tuple(launch for launch in found if launch.engine == found[-1].engine)
 
 
 def add(path: Path, key: str, launch: Launch) -> None:
     """Keep one more. A file that cannot be written is no reason to fail a launch."""
-    kept = dict(_read(path).launches)
-    kept[key] = (*kept.get(key, ()), launch)[-_KEPT:]
+    kept = _read(path)
+    kept[key] = [*kept.get(key, ()), asdict(launch)][-_KEPT:]
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_bytes(wire.encode(_File(launches=kept)))
+        draft.write_text(json.dumps({"schema": _SCHEMA, "launches": kept}, indent=1) + "\n", encoding="utf-8")
         draft.replace(path)
     except OSError:
         draft.unlink(missing_ok=True)
 
 
-def _read(path: Path) -> _File:
+def _read(path: Path) -> dict[str, list[object]]:
     try:
-        found = wire.decode(path.read_bytes(), _File)
-    except (OSError, wire.UnreadableError):
-        return _File()
-    return found if found.schema == _SCHEMA else _File()
+        found = json.loads(path.read_bytes())
+        launches = found["launches"] if found["schema"] == _SCHEMA else {}
+        return {key: rows for key, rows in launches.items() if isinstance(rows, list)}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return {}
+
+
+def _launch(row: object) -> Launch | None:
+    kinds = {"engine": str, "model": str, "total": float, "worst": float, "component": str}
+    if not isinstance(row, dict) or set(row) != {field.name for field in fields(Launch)}:
+        return None
+    return Launch(**row) if all(isinstance(row[name], kind) for name, kind in kinds.items()) else None
