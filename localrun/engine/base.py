@@ -35,6 +35,7 @@ class Handle:
     endpoint: str  # OpenAI base URL
     api_key: str = ""
     log: str = ""
+    alias: str = ""  # the name under which it serves its model
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,6 +81,15 @@ def healthy(endpoint: str) -> bool:
         return False
 
 
+def serves(endpoint: str, alias: str, api_key: str = "") -> bool:
+    """Whether the server there lists a model called `alias`. Any will do when `alias` is empty."""
+    try:
+        listed = json.loads(get(endpoint, "/v1/models", api_key))["data"]
+        return not alias or any(alias in (m["id"], *m.get("aliases", ())) for m in listed)
+    except (OSError, EngineError, AttributeError, LookupError, ValueError, TypeError):
+        return False
+
+
 def chat(
     endpoint: str, body: dict[str, Any], api_key: str = "", timeout: float | None = None
 ) -> Iterator[dict[str, Any]]:

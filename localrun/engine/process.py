@@ -47,7 +47,8 @@ def spawn(recipe: Recipe, name: str, log: str) -> Handle:
     # Whoever asks later may be another process; from here on only the pid counts.
     child.returncode = child.returncode if child.returncode is not None else 0
     created = system.process_create_time(child.pid) or 0.0
-    return Handle(recipe.engine, child.pid, created, recipe.endpoint, recipe.launch.api_key, log)
+    launch = recipe.launch
+    return Handle(recipe.engine, child.pid, created, recipe.endpoint, launch.api_key, log, launch.alias)
 
 
 def _inherited() -> dict[str, str]:
@@ -92,11 +93,11 @@ def ready(handle: Handle) -> bool:
     """Whether /health answers. Raises EngineError with the log's reason when the process is gone,
     PortInUse when that is why.
     """
-    status = exit_status(handle.pid)
-    if status is not None or not system.process_alive(handle.pid, handle.created):
+    if not system.process_alive(handle.pid, handle.created):
         log = log_tail(handle)
-        raise (PortInUse if port_was_taken(log) else EngineError)(*explain(log, status))
-    return client.healthy(handle.endpoint)
+        raise (PortInUse if port_was_taken(log) else EngineError)(*explain(log, exit_status(handle.pid)))
+    # Another engine may have taken the port first: its health is not ours.
+    return client.healthy(handle.endpoint) and client.serves(handle.endpoint, handle.alias, handle.api_key)
 
 
 def stop(

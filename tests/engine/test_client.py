@@ -170,6 +170,22 @@ def test_closing_the_stream_closes_the_connection() -> None:
         thread.join(10)
 
 
+@pytest.mark.parametrize(
+    ("body", "ours"),
+    [
+        ('{"data":[{"id":"m"}]}', True),
+        ('{"data":[{"id":"x","aliases":["m"]}]}', True),
+        ('{"data":[{"id":"x"}]}', False),
+        ('{"data":[]}', False),
+        ("[]", False),
+        ("<html>", False),
+    ],
+)
+def test_a_server_is_ours_when_it_lists_our_model(body: str, ours: bool) -> None:
+    with serving(ok(body)) as (endpoint, _):
+        assert client.serves(endpoint, "m") is ours
+
+
 SLOTS = [
     {"id": 0, "n_ctx": 512, "is_processing": True, "id_task": 7, "n_prompt_tokens": 40,
      "next_token": [{"n_decoded": 9}]},
