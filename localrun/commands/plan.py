@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from localrun.commands.base import App, put, put_json
 from localrun.commands.machine import machine
 from localrun.commands.target import Target, locate
 from localrun.errors import EngineMissing, LocalrunError, UsageError
+from localrun.model.facts import Model
 from localrun.plan.compare import Difference, compare
 from localrun.plan.planner import make_plan
 from localrun.plan.values import Plan, Wanted
@@ -17,7 +18,10 @@ from localrun.recipe.values import Recipe
 from localrun.serving import Serving, launch_for
 from localrun.show.compare_text import compare_json, compare_lines
 from localrun.show.plan_json import plan_json
-from localrun.show.plan_text import plan_lines
+from localrun.show.plan_text import plan_lines, survey_lines
+
+if TYPE_CHECKING:
+    from localrun.plan.survey import Row
 
 #: Whose dry run `--verify` asks.
 _VERIFIER = "embedded engine, dry run"
@@ -88,20 +92,35 @@ def planned(app: App, name: str | None, options: dict[str, Any], advise: bool = 
 
 def run(app: App, name: str | None, options: dict[str, Any], as_json: bool) -> int:
     target, plan = planned(app, name, options)
+    rows = _survey(app, target, plan, options)
     differences = _verified(target, plan) if options.get("verify") else ()
     if options.get("svg"):
         _draw(plan, options["svg"])
     if as_json:
         document = plan_json(plan, *_command(app, target, plan, options))
-        put_json(document | ({"verify": compare_json(differences, _VERIFIER)} if differences else {}))
+        verified = {"verify": compare_json(differences, _VERIFIER)} if differences else {}
+        put_json(document | verified | ({"quants": [asdict(row) for row in rows]} if rows else {}))
     else:
         for line in plan_lines(plan, app.out, explain=bool(options.get("explain"))):
             put(line)
+        if rows:
+            put("")
+            put("\n".join(survey_lines(rows, app.out)))
         if differences:
             put("")
             for line in compare_lines(differences, _VERIFIER, app.out):
                 put(line)
     return 0 if plan.verdict == "fits" else 1
+
+
+def _survey(app: App, target: Target, plan: Plan, options: dict[str, Any]) -> tuple[Row, ...]:
+    """All quants of a repository that was named without one, and of any model with --explain."""
+    asked = target.name.startswith("hf:") or options.get("explain")
+    if isinstance(target.models, Model) or len(target.models) < 2 or not asked:
+        return ()
+    from localrun.plan.survey import survey
+
+    return survey(target.models, plan.host, wanted(app, options))
 
 
 def _verified(target: Target, plan: Plan) -> tuple[Difference, ...]:

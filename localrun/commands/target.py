@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,8 +17,9 @@ from localrun.plan.values import Plan
 
 if TYPE_CHECKING:
     from localrun.model.entry import Entry
-    from localrun.model.sources import HubRef, Net, Progress
+    from localrun.model.sources import HubRef, Net
     from localrun.model.variants import Variant
+    from localrun.show.progress import Bars, Lines
 
 DEFAULT = "smollm2"
 
@@ -139,32 +141,33 @@ def _hub(app: App, ref: HubRef, quant: str | None) -> Target:
     from dataclasses import replace
 
     from localrun.model.hub_source import list_repo
-    from localrun.model.remote import remote_model
+    from localrun.model.remote import RepoHeaders
     from localrun.model.transfer import Http
     from localrun.model.variants import choose, variants_of
 
     ref = replace(ref, quant=quant or ref.quant)
     label = f"hf:{ref.repo}" + (f":{ref.quant}" if ref.quant else "")
     if app.offline:
-        path = _pull(app, ref)
-        return _file(label, path)
+        return _file(label, _pull(app, ref))
     environment = os.environ
-    http = Http(net(app))
-    repo = list_repo(http, ref, environment)
+    with Http(net(app)) as http:
+        repo = list_repo(http, ref, environment)
     variants = variants_of(repo.files)
     chosen = (choose(variants, ref.quant, ref.repo),) if ref.quant else variants
 
-    def offer(v: Variant) -> Offer:
-        return Offer(v.quant, v.bytes, lambda: remote_model(http, repo, v, app.session.paths, environment))
+    def read(v: Variant) -> Model:
+        with Http(net(app)) as http:
+            return RepoHeaders(http, repo, app.session.paths, environment).model(v)
 
-    offers = [offer(variant) for variant in chosen]
+    offers = [Offer(v.quant, v.bytes, functools.partial(read, v)) for v in chosen]
     return Target(label, offers, None, lambda plan: _pull(app, replace(ref, quant=plan.model.quant)))
 
 
 def _pull(app: App, ref: HubRef) -> Path:
     from localrun.model.pull import pull
 
-    return pull(ref, app.session.paths, net(app), progress(app)).files[0]
+    bars = progress(app)
+    return pull(ref, app.session.paths, net(app), bars, bars=bars.another).files[0]
 
 
 def net(app: App) -> Net:
@@ -175,7 +178,7 @@ def net(app: App) -> Net:
     return Net(os.environ, app.offline, parse_size(limit) if limit else 0)
 
 
-def progress(app: App) -> Progress:
+def progress(app: App) -> Bars | Lines:
     from localrun.show.progress import progress_for
 
     return progress_for(app.err)

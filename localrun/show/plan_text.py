@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 from localrun.plan.values import DeviceMemory, Plan
 from localrun.show.text import Style, bar, printable, table
 from localrun.units import format_count, format_size
+
+if TYPE_CHECKING:
+    from localrun.plan.survey import Row
 
 _VERDICTS = {
     "fits": ("green", "fits"),
@@ -137,3 +143,16 @@ def _alternatives(plan: Plan, style: Style) -> list[str]:
         for a in plan.alternatives
     ]
     return ["", style("bold", "what would work"), *table(rows, right=(2,))]
+
+
+def survey_lines(rows: Sequence[Row], style: Style) -> list[str]:
+    """Every quantization, best first."""
+    cells = [["quant", "size", "verdict", "tok/s", "context"]]
+    for row in rows:
+        if row.why_not:
+            cells.append([row.quant, format_size(row.bytes), row.why_not, "", ""])
+        else:
+            rate = f"{row.rate:.1f}" if row.rate else ""
+            cells.append([row.quant, format_size(row.bytes), row.verdict, rate, str(row.ctx_size)])
+    lines = table([[printable(cell) for cell in line] for line in cells], right=(1, 3, 4))
+    return [style("bold", lines[0]), *lines[1:]]

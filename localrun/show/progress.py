@@ -6,7 +6,6 @@ import sys
 import time
 from typing import Any
 
-from localrun.model.sources import Progress
 from localrun.show.text import Style, say
 from localrun.units import format_size
 
@@ -14,39 +13,72 @@ from localrun.units import format_size
 _EVERY = 10.0
 
 
-def progress_for(style: Style) -> Progress:
-    """The one that suits stderr."""
-    return Bars(style) if sys.stderr.isatty() else Lines()
+def progress_for(style: Style) -> Bars | Lines:
+    """The one that suits stderr; both are a `localrun.model.sources.Progress`."""
+    return Bars(style.colour) if sys.stderr.isatty() else Lines()
+
+
+class _Screen:
+    """rich's display, shared by all bars that are open; it ends with the last of them."""
+
+    def __init__(self, colour: bool) -> None:
+        self._colour = colour
+        self._display: Any = None
+        self._open = 0
+
+    def add(self, name: str, total: int) -> Any:
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            DownloadColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+            TransferSpeedColumn,
+        )
+
+        if self._display is None:
+            columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(binary_units=True))
+            console = Console(stderr=True, no_color=not self._colour)
+            self._display = Progress(*columns, TransferSpeedColumn(), TimeRemainingColumn(), console=console)
+            self._display.start()
+        self._open += 1
+        return self._display.add_task(name, total=total or None)
+
+    def advance(self, task: Any, n: int) -> None:
+        if self._display is not None:
+            self._display.advance(task, n)
+
+    def close(self) -> None:
+        self._open -= 1
+        if self._open <= 0 and self._display is not None:
+            self._display.stop()
+            self._display, self._open = None, 0
 
 
 class Bars:
-    """rich's progress bar, one line for each piece of work."""
+    """A bar for one piece of work at a time; `another` makes one more on the same screen."""
 
-    def __init__(self, style: Style) -> None:
-        self._colour = style.colour
-        self._bars: Any = None
+    def __init__(self, colour: bool, screen: _Screen | None = None) -> None:
+        self._colour = colour
+        self._screen = screen or _Screen(colour)
         self._task: Any = None
 
-    def start(self, name: str, total: int) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
-        from rich.progress import TransferSpeedColumn as Speed
+    def another(self) -> Bars:
+        return Bars(self._colour, self._screen)
 
+    def start(self, name: str, total: int) -> None:
         self.done()
-        console = Console(stderr=True, no_color=not self._colour)
-        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(binary_units=True))
-        self._bars = Progress(*columns, Speed(), TimeRemainingColumn(), console=console)
-        self._bars.start()
-        self._task = self._bars.add_task(name, total=total or None)
+        self._task = self._screen.add(name, total)
 
     def advance(self, n: int) -> None:
-        if self._bars is not None:
-            self._bars.advance(self._task, n)
+        if self._task is not None:
+            self._screen.advance(self._task, n)
 
     def done(self) -> None:
-        if self._bars is not None:
-            self._bars.stop()
-            self._bars = None
+        if self._task is not None:
+            self._task = None
+            self._screen.close()
 
 
 class Lines:
@@ -54,6 +86,9 @@ class Lines:
 
     def __init__(self) -> None:
         self._name, self._total, self._got, self._next = "", 0, 0, 0.0
+
+    def another(self) -> Lines:
+        return Lines()
 
     def start(self, name: str, total: int) -> None:
         self._name, self._total, self._got = name, total, 0
