@@ -14,6 +14,7 @@ from localrun.model.facts import Model
 from localrun.plan.compare import Difference, compare
 from localrun.plan.planner import make_plan
 from localrun.plan.values import Plan, Wanted
+from localrun.recipe.environment import SECRET
 from localrun.recipe.values import Recipe
 from localrun.serving import Serving, launch_for
 from localrun.show.compare_text import compare_json, compare_lines
@@ -73,7 +74,7 @@ def serving(options: dict[str, Any]) -> Serving:
 
 def command_of(recipe: Recipe) -> tuple[tuple[str, ...], dict[str, str]]:
     """argv and environment as they are shown: a key is never printed."""
-    return recipe.argv, {name: "***" for name, _ in recipe.environment}
+    return recipe.argv, {name: "***" if name in SECRET else value for name, value in recipe.environment}
 
 
 def planned(app: App, name: str | None, options: dict[str, Any], advise: bool = True) -> tuple[Target, Plan]:

@@ -9,6 +9,7 @@ from localrun.engine.base import Allocation, Availability, Handle
 from localrun.meter.values import Observation
 from localrun.plan.values import Plan
 from localrun.recipe.argv import to_argv
+from localrun.recipe.environment import environment
 from localrun.recipe.values import Launch, Recipe
 
 
@@ -47,9 +48,5 @@ class Embedded(Process):
     def recipe(self, plan: Plan, launch: Launch) -> Recipe:
         # -P: a file in the current folder must not stand in for a module.
         argv = (sys.executable, "-P", "-m", "localrun.engine.host", *to_argv(plan.settings, launch))
-        return Recipe(self.name, argv, secret(launch), plan.settings, launch)
+        return Recipe(self.name, argv, environment(launch, plan.host.gpus), plan.settings, launch)
 
-
-def secret(launch: Launch) -> tuple[tuple[str, str], ...]:
-    """The API key in the environment, where other users cannot read it as they can argv."""
-    return (("LLAMA_API_KEY", launch.api_key),) if launch.api_key else ()

@@ -8,10 +8,11 @@ import subprocess
 from pathlib import Path
 
 from localrun.engine.base import Availability
-from localrun.engine.embedded import Process, secret
+from localrun.engine.embedded import Process
 from localrun.errors import EngineMissing
 from localrun.plan.values import Plan
 from localrun.recipe.argv import supported, to_argv
+from localrun.recipe.environment import environment
 from localrun.recipe.values import Launch, Recipe
 
 #: A binary that cannot print its help within this many seconds is not one we can drive.
@@ -37,7 +38,7 @@ class LlamaServer(Process):
         if not found.usable:
             raise EngineMissing(found.why, "use --engine embedded")
         argv, _ = supported(to_argv(plan.settings, launch), known_flags(found.path))
-        return Recipe(self.name, (found.path, *argv), secret(launch), plan.settings, launch)
+        return Recipe(self.name, (found.path, *argv), environment(launch, plan.host.gpus), plan.settings, launch)
 
 
 def known_flags(path: str) -> frozenset[str]:
