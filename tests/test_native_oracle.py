@@ -49,6 +49,13 @@ def test_a_vocabulary_reads_as_gguf_py_reads_it(name: str, vocabularies: dict[st
     assert read_here(path) == read_as_gguf_does(path)
 
 
+@pytest.mark.slow
+def test_the_default_model_reads_as_gguf_py_reads_it(default_model: Path) -> None:
+    pairs, tensors, alignment = read_here(default_model)
+    assert (pairs, tensors, alignment) == read_as_gguf_does(default_model)
+    assert len(tensors) == 272
+
+
 def test_a_file_written_by_gguf_py_reads_as_it_does(tmp_path: Path) -> None:
     import numpy as np
 
