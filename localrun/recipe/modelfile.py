@@ -41,6 +41,12 @@ _BLANK = re.compile(r"(?:[ \t\r\n]++|#[^\r\n]*+)*+")
 _WORD = re.compile(r"(?s)(.[A-Za-z]*+)([ \t]?)")
 _PARAMETER = re.compile(r"([A-Za-z0-9_]*+)([ \t]?)")
 _ROLE = re.compile(r"([A-Za-z]*+)([ \t]?)")
+# Most lines by far: a command at the start of its line, with a value that no quotation mark opens.
+_SIMPLE = re.compile(
+    r"((?i:PARAMETER)[ \t]([A-Za-z0-9_]*+)|(?i:MESSAGE)[ \t](system|user|assistant)|"
+    r"(?i:FROM|LICENSE|TEMPLATE|SYSTEM|ADAPTER|DRAFT|RENDERER|PARSER|REQUIRES))"
+    r'[ \t]++(?!")([^\r\n\0]*+)\n'
+)
 _LINE = re.compile(r"[^\r\n]*+")
 _OPEN = re.compile(r'"(?:\0*+"\0*+")?')
 _CLOSE_ONE = re.compile(r'"[ \t\0]*+(?=[\r\n]|\Z)')
@@ -152,10 +158,15 @@ def _mark(text: str) -> str:
 
 
 def _commands(text: str, places: _Places) -> Iterator[Command]:
-    pos = 0
+    pos, end, simple = 0, len(text), _SIMPLE.match
     while True:
+        if pos == places.start and (match := simple(text, pos)):
+            yield _simple(match, places.line)
+            pos = match.end()
+            places.line, places.start, places.at = places.line + 1, pos, pos
+            continue
         begin = _BLANK.match(text, pos).end()  # type: ignore[union-attr]  # matches the empty text too
-        if begin == len(text):
+        if begin == end:
             return
         line, column = places.find(begin)
         keyword, pos = _keyword(text, begin, places)
@@ -168,6 +179,20 @@ def _commands(text: str, places: _Places) -> Iterator[Command]:
             role, pos = _role(text, pos, places)
         args, pos = _value(text, pos, places)
         yield Command(name, f"{role}: {args}" if role else args, line, column, keyword)
+        if text.startswith("\n", pos):
+            pos += 1
+            places.find(pos)
+
+
+def _simple(match: re.Match[str], line: int) -> Command:
+    head, parameter, role, args = match.groups()
+    args = args.rstrip(" \t")
+    if parameter is not None:
+        return Command(parameter, args, line, 1, head[:9])
+    if role:
+        return Command("message", f"{role}: {args}", line, 1, head[:7])
+    name = head.lower()
+    return Command("model" if name == "from" else name, args, line, 1, head)
 
 
 def _keyword(text: str, pos: int, places: _Places) -> tuple[str, int]:
