@@ -6,6 +6,7 @@ exits with 1 when the server cannot start (its own log lines on stderr say why).
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -89,11 +90,25 @@ def main(argv: list[str]) -> int:
         # During the load the default action of SIGTERM stands: it ends the process at once.
         server = xllamacpp.Server(wanted)
     except (RuntimeError, UsageError, OSError) as failed:
+        _flush_log()
         print(f"error: {failed}", file=sys.stderr, flush=True)  # noqa: T201 - the log is our output
         return 1
     _wait_for_signal()
     del server
     return 0
+
+
+def _flush_log() -> None:
+    """llama.cpp logs from a thread, and its last words, the reason of a failure, die with the process."""
+    import ctypes
+
+    files = [getattr(module, "__file__", None) for name, module in sys.modules.items() if "xllamacpp" in name]
+    for path in {file for file in files if file and not file.endswith(".py")}:
+        with contextlib.suppress(OSError, AttributeError):
+            lib = ctypes.CDLL(path)
+            logger, flush = lib["_Z15common_log_mainv"], lib["_Z16common_log_flushP10common_log"]
+            logger.restype, flush.argtypes = ctypes.c_void_p, (ctypes.c_void_p,)
+            flush(logger())
 
 
 def _wait_for_signal() -> None:
