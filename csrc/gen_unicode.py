@@ -14,7 +14,17 @@ import sys
 import tiktoken
 
 # In the order of the enum in lr_unicode_private.h; the first that matches wins.
-CLASSES = (r"[\r\n]", r"\s", r"\p{N}", r"[\p{Lu}\p{Lt}]", r"\p{Ll}", r"[\p{Lm}\p{Lo}]", r"\p{M}", r"\p{P}", r"\p{S}")
+CLASSES = (
+    r"[\r\n]",
+    r"\s",
+    r"\p{N}",
+    r"[\p{Lu}\p{Lt}]",
+    r"\p{Ll}",
+    r"[\p{Lm}\p{Lo}]",
+    r"\p{M}",
+    r"\p{P}",
+    r"\p{S}",
+)
 NEW, CJK, CASED = 0x10, 0x20, 0x40
 
 # The scripts that DeepSeek-V3 splits off, and the letters that DeepSeek-LLM's pattern lists one by one.

@@ -80,7 +80,7 @@ static int32_t longest(const lr_vocab *vocab, const uint8_t *text, size_t size, 
 
 lr_status lr_special_find(const lr_vocab *vocab, const uint8_t *text, size_t from, size_t size, int special,
                           size_t *start, size_t *end, int32_t *id) {
-    const int wanted = special ? 3 : 2;
+    const int wanted = special < 0 ? 0 : special ? 3 : 2;
     int firsts = 0, only = 0;
     for (int i = 0; i < 256; i++)
         if (vocab->special_first[i] & wanted) firsts++, only = i;

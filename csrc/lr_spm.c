@@ -16,7 +16,7 @@ static int by_score(const void *a, const void *b) {
 }
 
 /* The symbol of a character: its token, or a number behind the tokens when some token begins or ends with it. */
-static uint32_t char_symbol(const lr_vocab *vocab, const uint8_t *text, size_t size) {
+uint32_t lr_spm_symbol(const lr_vocab *vocab, const uint8_t *text, size_t size) {
     const lr_key key = lr_key_short(text, size, size);
     const lr_word *word = lr_words_find(&vocab->words, &key, text, size);
     if (word == NULL) word = lr_words_find(&vocab->chars, &key, text, size);
@@ -28,7 +28,7 @@ static uint32_t half_symbol(lr_vocab *vocab, const uint8_t *text, size_t size, s
     const int32_t id = lr_vocab_find(vocab, text, size, readable);
     if (id >= 0) return (uint32_t)id;
     if (size != lr_utf8_length(text[0])) return LR_NO_RANK;
-    const uint32_t known = char_symbol(vocab, text, size);
+    const uint32_t known = lr_spm_symbol(vocab, text, size);
     if (known != LR_NO_RANK) return known;
     const lr_key key = lr_key_short(text, size, size);
     const int32_t ids[1] = {(int32_t)vocab->symbols};
@@ -81,21 +81,31 @@ lr_status lr_vocab_read_scores(lr_vocab *vocab, const lr_vocab_source *source) {
     return status;
 }
 
+size_t lr_spm_bytes(const lr_vocab *vocab, const uint8_t *text, size_t size, int32_t *ids, size_t used) {
+    size_t added = 0;
+    for (size_t i = 0; i < size; i++) {
+        const int32_t id = vocab->byte_ids[text[i]];
+        if (id >= 0) ids[used + added++] = id;
+        else if (vocab->unknown >= 0 && (used + added == 0 || ids[used + added - 1] != vocab->unknown))
+            ids[used + added++] = vocab->unknown;
+    }
+    return added;
+}
+
 /* What the symbols became, as ids: tokens as they are, characters that are none by their bytes. */
 static size_t spell_out(const lr_vocab *vocab, const uint32_t *symbols, size_t n, const uint8_t *text, size_t size,
                         int32_t *ids) {
     size_t at = 0, used = 0;
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n && at < size; i++) {
         if (symbols[i] < vocab->count) {
             ids[used++] = (int32_t)symbols[i];
             at += vocab->starts[symbols[i] + 1] - vocab->starts[symbols[i]];
             continue;
         }
-        for (size_t left = lr_utf8_length(text[at]); left > 0 && at < size; left--) {
-            const int32_t id = vocab->byte_ids[text[at++]];
-            if (id >= 0) ids[used++] = id;
-            else if (vocab->unknown >= 0 && (used == 0 || ids[used - 1] != vocab->unknown)) ids[used++] = vocab->unknown;
-        }
+        size_t length = lr_utf8_length(text[at]);
+        if (length > size - at) length = size - at;
+        used += lr_spm_bytes(vocab, text + at, length, ids, used);
+        at += length;
     }
     return used;
 }
@@ -107,7 +117,7 @@ static lr_status merge_word(lr_tok_run *run, const uint8_t *text, size_t size, i
     for (size_t at = 0; at < size; ) {
         size_t length = lr_utf8_length(text[at]);
         if (length > size - at) length = size - at;
-        symbols[n++] = char_symbol(run->vocab, text + at, length);
+        symbols[n++] = lr_spm_symbol(run->vocab, text + at, length);
         at += length;
     }
     const lr_status status = lr_symbols_merge(run, symbols, &n);
@@ -172,6 +182,7 @@ static lr_status put_rewritten(lr_tok_run *run, const uint8_t *text, size_t size
 }
 
 lr_status lr_spm_encode(lr_tok_run *run, const uint8_t *text, size_t size, size_t *at, size_t end, lr_sink *sink) {
+    if (run->malformed) return lr_spm_encode_malformed(run, text, at, end, sink);
     while (*at < end) {
         int plain;
         const size_t next = word_end(run->vocab, text, *at, end, &plain), length = next - *at;

@@ -43,6 +43,9 @@ static void next_segment(lr_tok_run *run, const uint8_t *text, size_t size, size
         run->special_id = id;
     }
     lr_split_begin(&run->split, run->segment_end);
+    const size_t length = run->segment_end - at;
+    run->malformed = run->vocab->kind == LR_VOCAB_SPM && run->vocab->rules == LR_RULES_LLAMA_CPP &&
+                     lr_utf8_valid(text + at, length) != length;
 }
 
 lr_status lr_tok_encode(lr_tok_run *run, const uint8_t *text, size_t size, int special, size_t *at, int32_t *ids,

@@ -24,9 +24,10 @@ lr_status lr_tok_run_new(const lr_vocab *vocab, lr_tok_run **run);
 /* Null is fine. */
 void lr_tok_run_free(lr_tok_run *run);
 
-/* Encodes text[*at .. size), which is well-formed UTF-8 or what lr_utf8_llama made. *at must be 0 for a new text,
- * afterwards what the call before left. Each call begins ids anew and says in *count how many it wrote. With
- * `special` control tokens are found in the text, otherwise user-defined ones alone.
+/* Encodes text[*at .. size), which is well-formed UTF-8 or what lr_utf8_llama made (of an SPM
+ * vocabulary by llama.cpp's rules: any bytes). *at must be 0 for a new text,
+ * afterwards what the call before left. Each call begins ids anew and says in *count how many it wrote. `special`
+ * is lr_special_find's.
  * LR_OK: all of it. LR_FULL: more is to come, or, when *count is 0, the next piece needs up to *need ids.
  * LR_END: cancelled. LR_E_LIMIT: a piece of more than LR_TOK_PIECE_MAX bytes. LR_E_MEMORY, LR_E_ARGUMENT. */
 lr_status lr_tok_encode(lr_tok_run *run, const uint8_t *text, size_t size, int special, size_t *at, int32_t *ids,

@@ -13,6 +13,7 @@ struct lr_tok_run {
     size_t special_end;  /* where it ends */
     int32_t special_id;  /* -1: none follows */
     int32_t prefix;      /* SPM: a space belongs before the text at hand */
+    int32_t malformed;   /* SPM by llama.cpp's rules: the text at hand is not UTF-8 */
     int32_t cancelled;   /* atomic */
 };
 
@@ -36,6 +37,16 @@ lr_status lr_symbols_merge(lr_tok_run *run, uint32_t *symbols, size_t *n);
 /* Encodes text[*at, end) in pieces. LR_FULL with sink->need when the next piece may not fit. */
 lr_status lr_bpe_encode(lr_tok_run *run, const uint8_t *text, size_t size, size_t *at, size_t end, lr_sink *sink);
 lr_status lr_spm_encode(lr_tok_run *run, const uint8_t *text, size_t size, size_t *at, size_t end, lr_sink *sink);
+
+/* Text that is not UTF-8, as llama.cpp reads it: all of it as one piece. */
+lr_status lr_spm_encode_malformed(lr_tok_run *run, const uint8_t *text, size_t *at, size_t end, lr_sink *sink);
+
+/* The symbol of a character: its token, or a number behind the tokens when some token begins or ends with it, or
+ * LR_NO_RANK. */
+uint32_t lr_spm_symbol(const lr_vocab *vocab, const uint8_t *text, size_t size);
+
+/* Writes the tokens of single bytes to ids[used] on; bytes without one together become one unknown. */
+size_t lr_spm_bytes(const lr_vocab *vocab, const uint8_t *text, size_t size, int32_t *ids, size_t used);
 
 /* Remembers what a piece encodes to; does nothing when it cannot. */
 void lr_tok_remember(lr_tok_run *run, const lr_key *key, const uint8_t *text, size_t size, const int32_t *ids,

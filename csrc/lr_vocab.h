@@ -87,4 +87,9 @@ lr_status lr_vocab_token(const lr_vocab *vocab, int32_t id, const uint8_t **byte
 lr_status lr_vocab_decode(const lr_vocab *vocab, const int32_t *ids, size_t count, int special, uint8_t *out,
                           size_t room, size_t *size);
 
+/* The first special token in text[from .. size): LR_OK, its place and id; LR_END when there is none. Of several at one
+ * place the longest. Control tokens count with special > 0, user-defined ones unless special < 0. */
+lr_status lr_special_find(const lr_vocab *vocab, const uint8_t *text, size_t from, size_t size, int special,
+                          size_t *start, size_t *end, int32_t *id);
+
 #endif

@@ -76,9 +76,4 @@ static inline lr_merge lr_pairs_find(const lr_vocab *vocab, uint32_t left, uint3
     return (lr_merge){LR_NO_RANK, -1};
 }
 
-/* The first special token in text[from, size): LR_OK and its place, LR_END when there is none. Control tokens count
- * only with `special`. Of several at one place the longest. */
-lr_status lr_special_find(const lr_vocab *vocab, const uint8_t *text, size_t from, size_t size, int special,
-                          size_t *start, size_t *end, int32_t *id);
-
 #endif

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator
-from typing import Any
 
 from localrun._ffi import ffi, lib
 from localrun.errors import ModelError
@@ -90,8 +89,17 @@ class Vocab:
         _check(lib.lr_vocab_decode(self.handle, raw, len(ids), special, into, len(out), size))
         return bytes(out)
 
-    def encode(self, text: bytes, special: bool) -> Iterator[memoryview]:
-        """The ids, some ten thousand at a time, each array good until the next. The text is taken as well formed."""
+    def specials(self, text: bytes, special: bool) -> Iterator[tuple[int, int, int]]:
+        """Start, end and id of each special token in the text."""
+        raw, size, found = ffi.from_buffer(text), len(text), ffi.new("size_t[2]")
+        token, at = ffi.new("int32_t *"), 0
+        while lib.lr_special_find(self.handle, raw, at, size, special, found, found + 1, token) == lib.LR_OK:
+            yield found[0], found[1], token[0]
+            at = found[1]
+
+    def encode(self, text: bytes, special: int) -> Iterator[memoryview]:
+        """The ids, some ten thousand at a time, each array good until the next. The text is taken as well formed.
+        `special`: 1 finds all special tokens in it, 0 user-defined ones, -1 none."""
         try:
             run = self._idle.pop()
         except IndexError:
@@ -118,7 +126,7 @@ class _Run:
         self._ids = ffi.new("int32_t[]", room)
         self._view = memoryview(ffi.buffer(self._ids)).cast("B").cast("i")
 
-    def encode(self, text: bytes, special: bool) -> Iterator[memoryview]:
+    def encode(self, text: bytes, special: int) -> Iterator[memoryview]:
         place, raw, size = self._place, ffi.from_buffer(text), len(text)
         place[0] = 0
         while True:

@@ -23,7 +23,9 @@ def read_gguf(path: Path) -> Vocabulary:
             return _bpe(metadata, by_name(str(metadata.get(_KEY + "pre", "gpt-2"))))
         if model == "llama":
             return _spm(metadata)
-        raise ModelError(f"a vocabulary of the kind {model!r} is not handled", "handled are byte-level BPE and SPM")
+        raise ModelError(
+            f"a vocabulary of the kind {model!r} is not handled", "handled are byte-level BPE and SPM"
+        )
 
 
 def _bpe(metadata: Any, pre: Pre) -> Vocabulary:

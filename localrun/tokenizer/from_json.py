@@ -34,7 +34,8 @@ def _tekken(root: dict[str, Any]) -> Vocabulary:
     inner = int(config["default_vocab_size"]) - specials
     names = [b"<SPECIAL_%d>" % i for i in range(specials)]
     types = bytearray((CONTROL,)) * specials + bytearray((NORMAL,)) * inner
-    for token in root.get("special_tokens") or _TEKKEN_V3:
+    listed: list[dict[str, Any]] = root.get("special_tokens") or _TEKKEN_V3
+    for token in listed:
         names[token["rank"]] = token["token_str"].encode()
     ranked = root["vocab"][:inner]
     if [token["rank"] for token in ranked] != list(range(inner)):
@@ -52,7 +53,7 @@ def _tekken(root: dict[str, Any]) -> Vocabulary:
 
 
 # The first tekken.json files list none; their names are in mistral-common.
-_TEKKEN_V3 = [
+_TEKKEN_V3: list[dict[str, Any]] = [
     {"rank": rank, "token_str": name}
     for rank, name in enumerate(
         ("<unk>", "<s>", "</s>", "[INST]", "[/INST]", "[AVAILABLE_TOOLS]", "[/AVAILABLE_TOOLS]", "[TOOL_RESULTS]",
@@ -102,7 +103,9 @@ def _tokens(vocab: dict[str, int], added: list[dict[str, Any]]) -> tuple[list[by
         names[token], types[token] = text.encode(), NORMAL
     for entry in added:
         if entry.get("lstrip") or entry.get("rstrip") or entry.get("single_word"):
-            raise ModelError(f"an added token that takes its surroundings is not handled: {entry['content']!r}")
+            raise ModelError(
+                f"an added token that takes its surroundings is not handled: {entry['content']!r}"
+            )
         names[entry["id"]] = entry["content"].encode()
         types[entry["id"]] = CONTROL if entry["special"] else USER_DEFINED
     for token, name in enumerate(names):
@@ -123,7 +126,11 @@ def _ends(root: dict[str, Any], names: list[bytes]) -> dict[str, Any]:
     """bos, where the post-processor puts one first."""
     processor = root.get("post_processor") or {}
     for step in processor.get("processors", [processor]):
-        first = (step.get("single") or [{}])[0].get("SpecialToken", {}).get("id") if isinstance(step, dict) else None
+        first = (
+            (step.get("single") or [{}])[0].get("SpecialToken", {}).get("id")
+            if isinstance(step, dict)
+            else None
+        )
         if first and first.encode() in names:
             return {"bos": names.index(first.encode()), "add_bos": True}
     return {}

@@ -72,7 +72,9 @@ def _ranks(path: Path) -> list[bytes]:
             token, rank = fields
             ranked[int(rank)] = base64.b64decode(token, validate=True)
         except (ValueError, binascii.Error):
-            raise ModelError(f"{path} is no vocabulary that is handled: line {number} has no token and rank") from None
+            raise ModelError(
+                f"{path} is no vocabulary that is handled: line {number} has no token and rank"
+            ) from None
     if sorted(ranked) != list(range(len(ranked))):
         raise ModelError(f"{path}: the ranks do not count from 0 to {len(ranked) - 1}")
     return [ranked[i] for i in range(len(ranked))]

@@ -25,14 +25,22 @@ _GPT4O = Pre("gpt-4o", ignore_merges=True)
 
 #: `tokenizer.ggml.pre`, after llama.cpp's list. Normalizers are not in the file: these are the models' own.
 BY_NAME = {
-    **dict.fromkeys(("llama3", "llama-v3", "llama-bpe", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2"), _LLAMA3),
+    **dict.fromkeys(
+        ("llama3", "llama-v3", "llama-bpe", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2"), _LLAMA3
+    ),
     **dict.fromkeys(("dbrx", "smaug-bpe"), Pre("llama3")),
     "chatglm-bpe": Pre("llama3"),
     **dict.fromkeys(("glm4", "glm5"), Pre("llama3", ignore_merges=True, ignore_merges_llama_cpp=True)),
-    **dict.fromkeys(("gpt-2", "phi-2", "olmo", "jais", "trillion", "granite-docling", "exaone4", "gigachat"), _GPT2),
-    **dict.fromkeys(("a.x-4.0", "mellum", "modern-bert", "jina-es", "jina-de", "jina-v2-es", "jina-v2-de"), _GPT2),
+    **dict.fromkeys(
+        ("gpt-2", "phi-2", "olmo", "jais", "trillion", "granite-docling", "exaone4", "gigachat"), _GPT2
+    ),
+    **dict.fromkeys(
+        ("a.x-4.0", "mellum", "modern-bert", "jina-es", "jina-de", "jina-v2-es", "jina-v2-de"), _GPT2
+    ),
     "mpt": Pre("gpt-2", nfc=True),
-    **dict.fromkeys(("starcoder", "refact", "smollm", "codeshell", "exaone", "minerva-7b", "mellum2"), _DIGITS),
+    **dict.fromkeys(
+        ("starcoder", "refact", "smollm", "codeshell", "exaone", "minerva-7b", "mellum2"), _DIGITS
+    ),
     "command-r": Pre("digits", nfc=True),
     **dict.fromkeys(("qwen2", "deepseek-r1-qwen", "kormo", "f2llmv2"), _QWEN2),
     **dict.fromkeys(("megrez", "stablelm2", "hunyuan", "solar-open", "grok-2"), Pre("qwen2")),
@@ -48,7 +56,9 @@ BY_NAME = {
 def by_name(name: str) -> Pre:
     """Raises ModelError for a pre-tokenizer that is not handled."""
     if name not in BY_NAME:
-        raise ModelError(f"the pre-tokenizer {name!r} is not handled", f"handled are: {', '.join(sorted(BY_NAME))}")
+        raise ModelError(
+            f"the pre-tokenizer {name!r} is not handled", f"handled are: {', '.join(sorted(BY_NAME))}"
+        )
     return BY_NAME[name]
 
 
@@ -99,8 +109,14 @@ def by_steps(steps: list[dict[str, Any]]) -> str:
 
 
 _DEEPSEEK3_LAST = (
-    r"""[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^""" "\r\n" r"""\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+"""
-    r"""| ?[\p{P}\p{S}]+[""" "\r\n" r"""]*|\s*[""" "\r\n" r"""]+|\s+(?!\S)|\s+"""
+    r"""[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^"""
+    "\r\n"
+    r"""\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+"""
+    r"""| ?[\p{P}\p{S}]+["""
+    "\r\n"
+    r"""]*|\s*["""
+    "\r\n"
+    r"""]+|\s+(?!\S)|\s+"""
 )
 _EAST = "[\u4e00-\u9fa5\u0800-\u4e00\uac00-\ud7ff]+"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import unicodedata
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from os import PathLike
 from pathlib import Path
 
@@ -46,6 +46,7 @@ class Tokenizer:
             space_prefix=vocabulary.space_prefix,
         )
         self._nfc = vocabulary.nfc and not self._llama_cpp
+        self._spm = vocabulary.kind == "spm"
         self._strip_space = vocabulary.space_prefix
         self.rules = rules
         self.bos = vocabulary.bos
@@ -75,7 +76,7 @@ class Tokenizer:
         """As an array of 32-bit ints: a tenth of a list's memory."""
         out = array("i")
         for part in self._parts(text, special):
-            out.frombytes(part)
+            out.frombytes(part.cast("B"))
         return out
 
     def count(self, text: str | bytes, special: bool = False) -> int:
@@ -106,26 +107,41 @@ class Tokenizer:
         return Stream(self, special)
 
     def _parts(self, text: str | bytes, special: bool) -> Iterator[memoryview]:
-        return self._vocab.encode(self._bytes(text), special)
+        raw, rewrite = self._read(text)
+        if rewrite is None:
+            return self._vocab.encode(raw, special)
+        return self._rewritten(raw, special, rewrite)
 
-    def _bytes(self, text: str | bytes) -> bytes:
-        """Well-formed UTF-8, normalized as the model wants it."""
+    def _rewritten(
+        self, raw: bytes, special: bool, rewrite: Callable[[bytes], bytes]
+    ) -> Iterator[memoryview]:
+        """Special tokens stand in the text as it came; only what is between them is rewritten."""
+        at = 0
+        for start, end, token in self._vocab.specials(raw, special):
+            yield from self._vocab.encode(rewrite(raw[at:start]), -1)
+            yield memoryview(array("i", (token,)))
+            at = end
+        yield from self._vocab.encode(rewrite(raw[at:]), -1)
+
+    def _read(self, text: str | bytes) -> tuple[bytes, Callable[[bytes], bytes] | None]:
+        """The text's bytes, and what they must go through before they can be encoded."""
         if isinstance(text, str):
             try:
                 raw = text.encode()
             except UnicodeEncodeError:
                 # Surrogates in pairs are characters, as tiktoken has it.
-                text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-                raw = text.encode()
+                raw = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
         elif is_utf8(text):
             raw = text
         elif self._llama_cpp:
-            return as_llama_cpp_reads(text)
+            return text, None if self._spm else as_llama_cpp_reads
         else:
             raw = text.decode("utf-8", "replace").encode()
-        if self._nfc and not raw.isascii():
-            return unicodedata.normalize("NFC", raw.decode()).encode()
-        return raw
+        return raw, _nfc if self._nfc and not raw.isascii() else None
+
+
+def _nfc(raw: bytes) -> bytes:
+    return unicodedata.normalize("NFC", raw.decode()).encode()
 
 
 class Stream:
