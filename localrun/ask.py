@@ -5,10 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from localrun.engine import client
 from localrun.engine.state import Record
+
+if TYPE_CHECKING:
+    from localrun.native import MeterSnapshot
 
 
 @dataclass(slots=True)
@@ -33,21 +36,24 @@ class Piece:
 
 @dataclass(slots=True)
 class Timing:
-    """Measured here, at the client; the engine's own counts where it sends them. Seconds, tokens."""
+    """Measured here, at the client, by the C meter; rates are the engine's own where it sends them."""
 
-    first_token: float = 0.0
-    total: float = 0.0
+    first_token_ms: float = 0.0
+    between_p50_ms: float = 0.0  # from one token to the next
+    between_p99_ms: float = 0.0
     prompt_tokens: int = 0
     generated: int = 0
-    prompt_rate: float = 0.0
+    prompt_rate: float = 0.0  # tokens per second
     rate: float = 0.0
     finish: str = ""
 
 
 def answer(
-    conversation: Conversation, timing: Timing, clock: Callable[[], float] = time.monotonic
+    conversation: Conversation, timing: Timing, clock: Callable[[], int] = time.monotonic_ns
 ) -> Generator[Piece]:
     """The next answer, piece by piece; appended to the conversation, also when it is cut short."""
+    from localrun.native import Meter
+
     handle = conversation.record.handle
     body = {
         "model": conversation.record.name,
@@ -55,7 +61,8 @@ def answer(
         "stream_options": {"include_usage": True},
         **conversation.options,
     }
-    began, said = clock(), []
+    meter, said = Meter(), []
+    meter.prompt_start(clock())
     try:
         for chunk in client.chat(handle.endpoint, body, handle.api_key):
             _note(timing, chunk)
@@ -64,13 +71,20 @@ def answer(
                 delta = choice.get("delta", {})
                 for key, thinking in (("reasoning_content", True), ("content", False)):
                     if text := delta.get(key):
-                        timing.first_token = timing.first_token or clock() - began
+                        meter.token(clock())
                         if not thinking:
                             said.append(text)
                         yield Piece(text, thinking)
     finally:
-        timing.total = clock() - began
+        _measured(timing, meter.snapshot(clock()))
         conversation.say("assistant", "".join(said))
+
+
+def _measured(timing: Timing, seen: MeterSnapshot) -> None:
+    timing.first_token_ms = seen.first_ns / 1e6 if seen.tokens else 0.0
+    timing.between_p50_ms, timing.between_p99_ms = seen.p50_ns / 1e6, seen.p99_ns / 1e6
+    timing.generated = timing.generated or seen.tokens
+    timing.rate = timing.rate or seen.rate_average
 
 
 def _note(timing: Timing, chunk: dict[str, Any]) -> None:

@@ -139,7 +139,8 @@ def _write(app: App, piece: Piece) -> None:
 def _stats(t: Timing) -> str:
     return (
         f"{t.generated} tokens at {t.rate:.1f} tok/s, prompt of {t.prompt_tokens} at {t.prompt_rate:.1f} tok/s, "
-        f"first token after {t.first_token * 1000:.0f} ms (measured)"
+        f"first token after {t.first_token_ms:.0f} ms, between tokens {t.between_p50_ms:.1f} ms "
+        f"(99 % under {t.between_p99_ms:.1f}; measured)"
     )
 
 
@@ -151,6 +152,8 @@ def stats_json(t: Timing) -> dict[str, Any]:
         "speed": {
             "prompt": round(t.prompt_rate, 2),
             "generation": round(t.rate, 2),
-            "first_token_ms": round(t.first_token * 1000, 1),
+            "first_token_ms": round(t.first_token_ms, 1),
+            "between_tokens_p50_ms": round(t.between_p50_ms, 2),
+            "between_tokens_p99_ms": round(t.between_p99_ms, 2),
         },
     }
