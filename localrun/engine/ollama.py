@@ -31,7 +31,13 @@ from localrun.recipe.values import Launch, Recipe
 
 #: Variables whose absence changes speed at most, never whether the plan holds.
 _HARMLESS = frozenset(
-    {"OLLAMA_KEEP_ALIVE", "OLLAMA_LOAD_TIMEOUT", "OLLAMA_MAX_LOADED_MODELS", "LLAMA_ARG_CACHE_RAM"}
+    {
+        "OLLAMA_KEEP_ALIVE",
+        "OLLAMA_LOAD_TIMEOUT",
+        "OLLAMA_MAX_LOADED_MODELS",
+        "LLAMA_ARG_CACHE_RAM",
+        "LLAMA_ARG_CTX_CHECKPOINTS",
+    }
 )
 
 

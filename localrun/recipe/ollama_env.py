@@ -107,8 +107,9 @@ def _rest(s: Settings) -> dict[str, str]:
         out["LLAMA_ARG_SWA_FULL"] = "1"
     if s.kv_unified:
         out["LLAMA_ARG_KV_UNIFIED"] = "1"
-    # Unset, llama-server keeps up to 8 GiB of old prompts in RAM.
+    # Unset, llama-server keeps up to 8 GiB of old prompts in RAM, and 32 checkpoints a slot.
     out["LLAMA_ARG_CACHE_RAM"] = str(s.cache_ram // MIB)
+    out["LLAMA_ARG_CTX_CHECKPOINTS"] = str(s.ctx_checkpoints)
     return out
 
 

@@ -82,6 +82,7 @@ def test_experts_on_the_cpu_put_the_whole_placement_into_the_environment():
         "LLAMA_ARG_OVERRIDE_TENSOR": r"blk\.4[0-7]\.ffn=CPU",
         "LLAMA_ARG_TENSOR_SPLIT": "3,1",
         "LLAMA_ARG_CACHE_RAM": "256",
+        "LLAMA_ARG_CTX_CHECKPOINTS": "0",
         "OLLAMA_FLASH_ATTENTION": "1",
         "OLLAMA_KV_CACHE_TYPE": "q8_0",
         "OLLAMA_MAX_LOADED_MODELS": "1",
