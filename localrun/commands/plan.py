@@ -82,7 +82,14 @@ def planned(app: App, name: str | None, options: dict[str, Any], advise: bool = 
     asked = wanted(app, options)
     target = locate(app, name, asked.quant)
     host = machine(app, options)
-    plan = make_plan(target.models, host, asked, to_download=target.to_download, advise=advise)
+    plan = make_plan(
+        target.models, host, asked, to_download=target.to_download, advise=advise, others=target.all_offers
+    )
+    if advise and plan.verdict != "fits" and target.entry is not None:
+        from localrun.commands.others import other_models
+
+        found = other_models(target.entry.name, host, asked)
+        plan = replace(plan, alternatives=(*plan.alternatives, *found))
     if not host.simulated and (app.session.paths.state / "residuals.json").exists():
         from localrun.commands.residual import known
 

@@ -34,6 +34,12 @@ class Target:
     obtain: Callable[[Plan], Path]  # fetches the quantization that was planned
     entry: Entry | None = None
 
+    def all_offers(self) -> Sequence[Offer]:
+        """Every quantization of the entry, asked for or not."""
+        from localrun.commands.offers import offers_of
+
+        return offers_of(self.entry) if self.entry else ()
+
     def to_download(self, model: Model) -> int:
         """Bytes that are not here yet."""
         return 0 if self.path else sum(file.bytes for file in model.files)
@@ -72,32 +78,25 @@ def _file(name: str, path: Path) -> Target:
 
 
 def _entry(app: App, entry: Entry, quant: str | None) -> Target:
-    from localrun.model.quants import quant_name
-    from localrun.model.sized import model_for, quants_of
-
     here = _on_disk(app, entry, quant)
     if here is not None:
         from localrun.model.header import read_model
 
         return Target(entry.name, read_model(here, entry.name), here, lambda _: here, entry)
-    names = [quant_name(quant)] if quant else quants_of(entry)
-
-    def offer(one: str) -> Offer:
-        return Offer(one, _size(entry, one), lambda: model_for(entry, one))
+    from localrun.commands.offers import offers_of
 
     try:
-        offers = [offer(one) for one in names]
+        offers = [_named(entry, quant)] if quant else offers_of(entry)
     except ModelError as wrong:
         raise UsageError(str(wrong), wrong.hint) from None
     return Target(entry.name, offers, None, lambda plan: _fetch_entry(app, entry, plan), entry)
 
 
-def _size(entry: Entry, quant: str) -> int:
-    """The published size, else the one that the rules give."""
-    from localrun.model.sized import model_for, repo_of
+def _named(entry: Entry, quant: str) -> Offer:
+    from localrun.model.sized import model_for
 
-    found = repo_of(entry, quant)
-    return found[1].bytes if found and found[1].bytes else model_for(entry, quant).weights_bytes
+    model = model_for(entry, quant)
+    return Offer(model.quant, model.weights_bytes, lambda: model)
 
 
 def _on_disk(app: App, entry: Entry, quant: str | None) -> Path | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from localrun.errors import LocalrunError
@@ -165,14 +165,14 @@ def _price(before: Candidate, after: Candidate) -> str:
 
 
 def alternatives(
-    plan: Plan, wanted: Wanted, offers: Sequence[Offer], rates: Rates
+    plan: Plan, wanted: Wanted, offers: Callable[[], Sequence[Offer]], rates: Rates
 ) -> tuple[Alternative, ...]:
     """On a verdict that is not `fits`: smaller quants, smaller settings, and the hardware that would do."""
     if plan.verdict == "fits":
         return ()
     found: list[Alternative] = []
     found += _smaller_settings(plan, wanted, rates)
-    found += _smaller_quants(plan, wanted, offers, rates)
+    found += _smaller_quants(plan, wanted, offers(), rates)
     found += _more_hardware(plan, wanted, rates)
     better = [a for a in found if RANK[a.verdict] > RANK[plan.verdict]]
     return tuple(better[:_MOST])

@@ -25,10 +25,12 @@ def make_plan(
     rates: Rates = DEFAULT,
     to_download: Callable[[Model], int] | None = None,
     advise: bool = True,
+    others: Callable[[], Sequence[Offer]] = tuple,
 ) -> Plan:
     """What would run, where every byte goes, how fast, and why. Raises UsageError, ModelError.
 
     `to_download` tells the bytes of a model that are not on this machine yet and need room on its disk.
+    `others` gives quantizations that were not asked for, to name one where the plan does not fit.
     `advise=False` leaves out alternatives, fixes and the context ladder, which take further searches.
     """
     wanted = wanted or Wanted()
@@ -47,7 +49,9 @@ def make_plan(
     if advise:
         plan = replace(
             plan,
-            alternatives=advice.alternatives(plan, wanted, offers, rates),
+            alternatives=advice.alternatives(
+                plan, wanted, lambda: offers if len(offers) > 1 else others(), rates
+            ),
             fixes=advice.fixes(plan, choice, wanted),
             ladder=advice.ladder(plan, choice, wanted),
         )
