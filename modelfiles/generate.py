@@ -22,7 +22,7 @@ from localrun.plan.choose import Offer
 from localrun.plan.planner import make_plan
 from localrun.plan.values import Plan
 from localrun.recipe.modelfile_extras import extras_for, tag_for
-from localrun.recipe.modelfile_plan import modelfile_for
+from localrun.recipe.modelfile_plan import better, modelfile_for
 from localrun.recipe.modelfile_render import comment
 from localrun.units import GIB, format_size
 
@@ -78,19 +78,19 @@ def text_of(entry: Entry, host: Host, called: str) -> str:
     extras = replace(extras_for(entry, plan.model), tag=tag_for(entry, plan.model))
     head = ""
     if not extras.tag:
-        names = [file.name.rsplit("/", 1)[-1] for file in plan.model.files]
-        if names[0].startswith("hf:"):
-            names = [f"{entry.name}-{plan.model.quant}.gguf"]
-        files = tuple(
-            ModelFile(f"{_FOLDER}/{name}", file.bytes)
-            for name, file in zip(names, plan.model.files, strict=True)
-        )
+        files = tuple(ModelFile(f"{_FOLDER}/{name}", 0) for name in _file_names(entry, plan))
         plan = replace(plan, model=replace(plan.model, files=files))
         head = comment(
-            f"Ollama pulls no split file: get them with `localrun pull {entry.name} --quant {plan.model.quant}`\n"
-            f"and write your folder for {_FOLDER}, or let `localrun modelfile {entry.name}` write it.\n"
+            f"Ollama pulls no split model: `localrun pull {entry.name} --quant {plan.model.quant}` does. Below,\n"
+            f"write the place of its files for {_FOLDER}/..., or let `localrun modelfile {entry.name}` write it.\n"
         )
     return head + modelfile_for(plan, extras).text
+
+
+def _file_names(entry: Entry, plan: Plan) -> list[str]:
+    """The published names; a folder of them, which FROM takes too, where no listing gave them."""
+    names = [file.name.rsplit("/", 1)[-1] for file in plan.model.files]
+    return [f"{entry.name}-{plan.model.quant}"] if plan.model.files[0].name.startswith("hf:") else names
 
 
 def _does_not_fit(entry: Entry, plan: Plan) -> str:
@@ -100,7 +100,7 @@ def _does_not_fit(entry: Entry, plan: Plan) -> str:
         *(f"- {reason}" for reason in plan.reasons),
         "",
         "What would help:",
-        *(f"- {a.change}: {a.verdict}" for a in plan.alternatives[:5]),
+        *(f"- {better(a)}" for a in plan.alternatives[:5]),
         "",
         "There is no FROM in this file, so that `ollama create` refuses it.",
     ]

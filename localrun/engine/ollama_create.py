@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 from collections.abc import Mapping
@@ -35,7 +36,7 @@ class Wanted:
 
 
 def wanted(modelfile: Modelfile, directory: str = "") -> Wanted:
-    """Raises ModelfileError for a bad value, UsageError for a cloud model or a folder as FROM."""
+    """Raises ModelfileError for a bad value, UsageError for a cloud model."""
     by_name: dict[str, list[str]] = {}
     for c in modelfile.commands:
         by_name.setdefault(c.name, []).append(c.args)
@@ -45,7 +46,12 @@ def wanted(modelfile: Modelfile, directory: str = "") -> Wanted:
         if os.path.isfile(path):
             files.append(path)
         elif os.path.isdir(path):
-            raise UsageError(f"FROM {source} is a folder", "name its GGUF files, one FROM each")
+            inside = sorted(glob.glob(os.path.join(glob.escape(path), "*.gguf")))
+            if not inside:
+                raise UsageError(
+                    f"FROM {source} is a folder without GGUF files", "name its files, one FROM each"
+                )
+            files += inside
         elif os.path.isabs(os.path.expanduser(source)):
             raise ModelError(f"no such file: {path}", "a missing path would become the name of a model")
         else:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from localrun.errors import DoesNotFit, LocalrunError
-from localrun.plan.values import Plan
+from localrun.plan.values import Alternative, Plan
 from localrun.recipe.modelfile import Command, Modelfile
 from localrun.recipe.modelfile_params import KINDS
 from localrun.recipe.modelfile_render import comment, render
@@ -85,9 +85,10 @@ def _head(plan: Plan) -> str:
         f"{d.device} {format_size(d.total)} of {format_size(d.budget)}" for d in plan.memory if d.total
     )
     speed, how = plan.speed.generation, "calibrated" if plan.speed.calibrated else "estimated"
+    known = "estimated from the published size" if plan.model.size_source == "published" else "computed"
     lines = [
         f"{plan.model.name}, {plan.model.quant}, for {plan.host.name}",
-        f"Memory (computed): {memory}.",
+        f"Memory ({known}): {memory}.",
         f"Speed to expect ({how}): {speed.expected:.3g} tokens/s, {speed.low:.3g} to {speed.high:.3g}; "
         f"bound by {plan.speed.bound_by}.",
     ]
@@ -95,7 +96,16 @@ def _head(plan: Plan) -> str:
         lines.append("The weights do not all fit in memory: some are read from disk again and again.")
     if plan.verdict == "too-big":
         lines.append("IT DOES NOT FIT on that machine.")
-    return "\n".join([*lines, *(f"- {reason}" for reason in plan.reasons)])
+    lines += [f"- {reason}" for reason in plan.reasons]
+    if plan.verdict != "fits" and plan.alternatives:
+        lines += ["What runs better there:", *(f"- {better(a)}" for a in plan.alternatives[:4])]
+    return "\n".join(lines)
+
+
+def better(alternative: Alternative) -> str:
+    """One alternative in words."""
+    rate = f", {alternative.generation:.3g} tokens/s" if alternative.generation else ""
+    return f"{alternative.change}: {alternative.verdict}{rate}"
 
 
 def _sources(plan: Plan, extras: Extras) -> Iterator[Command]:

@@ -246,6 +246,13 @@ def test_a_source_that_ollama_would_misread_is_refused(source, kind):
         wanted(commands_of((source,), ()))
 
 
+def test_a_folder_stands_for_its_gguf_files(tmp_path):
+    for name in ("m-00002-of-00002.gguf", "m-00001-of-00002.gguf", "notes.txt"):
+        gguf(tmp_path, name)
+    files = wanted(commands_of((".",), ()), str(tmp_path)).files
+    assert [Path(f).name for f in files] == ["m-00001-of-00002.gguf", "m-00002-of-00002.gguf"]
+
+
 def test_files_and_a_name_at_once_are_refused(tmp_path):
     with pytest.raises(LocalrunError, match="both files and a model"):
         wanted(commands_of((gguf(tmp_path), "llama3"), ()))
