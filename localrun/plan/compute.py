@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from localrun.hardware.facts import Backend, Host
 from localrun.model.facts import Model, Shape
-from localrun.plan.graph import FITTED, NOTHING, Estimate, Graph, beside_gpus, cuda_flash, on_cpu, on_gpu
+from localrun.plan.graph import (
+    NOTHING,
+    OFFLOAD_BATCH,
+    Estimate,
+    Graph,
+    Share,
+    beside_gpus,
+    cuda_flash,
+    on_cpu,
+    on_gpu,
+)
 from localrun.plan.kv import KvLayout, windowed_cells
 from localrun.plan.placement import Placement
 from localrun.plan.values import Settings
@@ -39,18 +49,26 @@ def graphs_of(graph: Graph, settings: Settings, placed: Placement) -> tuple[Esti
         return (on_cpu(graph),)
     overridden = settings.n_cpu_moe > 0 or bool(settings.override_tensor)
     pipelined = cpu > 1 and layers[0] != cpu and not overridden
-    used = [(device == 0 and placed.copied > 0) or device in layers for device in range(cpu)]
-    gpus = [
-        on_gpu(graph, device == 0, placed.copied if device == 0 else 0, layers[0] == cpu, pipelined)
-        if used[device] else NOTHING
-        for device in range(cpu)
-    ]  # fmt: skip
-    return (*gpus, beside_gpus(graph, pipelined) if any(used) else on_cpu(graph))
+    offloads = placed.copied > 0 and graph.batch >= OFFLOAD_BATCH
+    used = [(device == 0 and offloads) or device in layers for device in range(cpu)]
+    blocks = layers[: graph.trunk]
+    shares = [Share(
+        first=device == 0,
+        # Large batches bring the CPU's layers to the first GPU.
+        layers=blocks.count(device) + (blocks.count(cpu) if offloads and device == 0 else 0),
+        copied=placed.copied if device == 0 else 0,
+        layers_on_cpu=layers[0] == cpu,
+        pipelined=pipelined,
+    ) for device in range(cpu)]  # fmt: skip
+    gpus = [on_gpu(graph, share) if busy else NOTHING for share, busy in zip(shares, used, strict=True)]
+    return (*gpus, beside_gpus(graph, layers[0] == cpu, pipelined))
 
 
-def planned(estimate: Estimate, architecture: str) -> int:
-    """The bytes to plan with: the middle where the formula was fitted, else the safe end."""
-    return estimate.expected if architecture in FITTED else estimate.high
+def planned(estimate: Estimate) -> int:
+    """The bytes to plan with: the middle of a narrow band, the safe end of a wide one."""
+    slack = estimate.high - estimate.expected
+    narrow = slack <= max(estimate.expected // 12, 4 * MIB)
+    return estimate.expected if narrow else estimate.high
 
 
 def output_buffer(shape: Shape, settings: Settings) -> int:

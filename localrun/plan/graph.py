@@ -39,6 +39,13 @@ class Estimate:
         slack = max(expected * share, 3 * MIB)
         return cls(max(int(expected - slack), 0), int(expected), int(expected + slack))
 
+    @classmethod
+    def between(cls, expected: float, low: float, high: float) -> Estimate:
+        """A lopsided band, as shares of the expected bytes, at least 3 MiB wide on each side."""
+        slack = 3 * MIB
+        return cls(max(int(min(expected * low, expected - slack)), 0), int(expected),
+                   int(max(expected * high, expected + slack)))  # fmt: skip
+
 
 NOTHING = Estimate(0, 0, 0)
 
@@ -71,8 +78,17 @@ class Graph:
     def band(self) -> float:
         if self.architecture not in FITTED:
             return 0.2
-        legacy = self.shape.kv_lora_rank > 0 and not self.shape.mla_head_dim_k
-        return 0.08 if legacy and KV_TYPES[self.settings.cache_type_k][0] > 1 else 0.01
+        return 0.1 if self.legacy else 0.01
+
+    @property
+    def legacy(self) -> bool:
+        """A DeepSeek file from before its attention was stored compressed."""
+        return self.shape.kv_lora_rank > 0 and not self.shape.mla_head_dim_k
+
+    @property
+    def trunk(self) -> int:
+        """Blocks that run: next-token ones do not."""
+        return self.shape.n_layers - self.shape.n_nextn
 
     def inputs(self, on_gpu: bool = False) -> float:
         """Masks, positions, cache indices: held through the whole graph. Token ids stay on the CPU."""
@@ -99,21 +115,19 @@ class Graph:
             n += _hadamard(s.indexer_head_dim)
         return n / self.batch
 
-    def body(self, residual: int) -> float:
-        """The widest moment inside a layer; `residual`: rows of n_embd that live beside it."""
-        widest = max(self._attention(), self._feed_forward(), self._expert_moment())
-        return widest + residual * self.shape.n_embd + self._selected()
+    def body(self, residual: int, layers: int, experts: bool = True) -> float:
+        """The widest moment inside a layer; `residual`: rows of n_embd that live beside it.
 
-    def body_without_experts(self, residual: int) -> float:
-        """The same where the routed experts' weights are not on this device."""
-        widest = max(self._attention(), self._feed_forward())
-        return widest + residual * self.shape.n_embd + self._selected()
+        `layers` of them are on this device; not `experts`: without the routed experts' weights.
+        """
+        widest = max(self.attention(), self._feed_forward(), self._expert_moment() if experts else 0)
+        return widest + residual * self.shape.n_embd + self._selected(layers)
 
-    def expert_copy(self) -> float:
+    def expert_copy(self, layers: int) -> float:
         """Beside a copied expert weight: gate and up, or their product and the way down."""
         s = self.shape
         wide = s.n_expert_used * s.n_ff_expert
-        return max(wide + (s.n_expert_used + 4) * s.n_embd, 2 * wide + 5 * s.n_embd) + self._selected()
+        return max(wide + (s.n_expert_used + 4) * s.n_embd, 2 * wide + 5 * s.n_embd) + self._selected(layers)
 
     def copied_bytes(self, plain: frozenset[str]) -> int:
         """One layer's cache in half precision, made for types other than the `plain` ones."""
@@ -131,7 +145,7 @@ class Graph:
         rows = residual * self.shape.n_embd + self.inputs(on_gpu)
         return 4 * self.outputs * self.shape.n_vocab + 4 * self.batch * rows
 
-    def attention_copy(self, plain: frozenset[str]) -> float:
+    def attention_copy(self, plain: frozenset[str], layers: int) -> float:
         """Bytes of attention with a converted cache, on top of residual rows and inputs."""
         s, copies = self.shape, self.copied_bytes(plain)
         if not copies:
@@ -143,12 +157,13 @@ class Graph:
         fits = copies + 4 * self.batch * out <= 4 * self.batch * max(s.n_head) * (
             s.head_dim_k + s.mla_head_dim_k
         )
-        row = self._attention() + self._selected()
+        row = self.attention() + self._selected(layers)
         if s.indexer_heads:
             return 4 * self.batch * (row + out / 2) + copies
         return 4 * self.batch * (row + (0 if fits else out)) + (0 if fits else copies)
 
-    def _attention(self) -> float:
+    def attention(self) -> float:
+        """Queries and, where attention is not fused, every head's scores."""
         s, heads = self.shape, max(self.shape.n_head, default=0)
         scores = 0 if self.flash else heads * max(self.cells, self.windowed)
         if s.mla_head_dim_k:
@@ -165,12 +180,12 @@ class Graph:
         s = self.shape
         return s.n_expert_used * (3 * s.n_ff_expert + s.n_embd) if s.n_expert else 0
 
-    def _selected(self) -> float:
-        """DeepSeek's sparse attention: every layer's chosen cells, and room for one layer's scores."""
+    def _selected(self, layers: int) -> float:
+        """DeepSeek's sparse attention: each layer's chosen cells, and room for one layer's scores."""
         s = self.shape
         if not s.indexer_heads:
             return 0
-        chosen = (s.n_layers - s.n_nextn) * min(s.indexer_top_k, self.cells)
+        chosen = min(layers, self.trunk) * min(s.indexer_top_k, self.cells)
         if not self.flash:
             return chosen
         heads, cells = max(s.n_head), self.cells
@@ -197,49 +212,92 @@ def _hadamard(dim: int) -> int:
 def on_cpu(graph: Graph) -> Estimate:
     """The graph buffer when everything runs on the CPU."""
     unit, inputs = 4 * graph.batch, graph.inputs()
-    need = unit * (graph.body(5) + inputs) + pad(4 * graph.outputs, 32)
+    need = unit * (graph.body(5, graph.trunk) + inputs) + pad(4 * graph.outputs, 32)
     need = max(need, graph.head_bytes(5, on_gpu=False))
-    if copy := graph.attention_copy(CPU_PLAIN):
+    if copy := graph.attention_copy(CPU_PLAIN, graph.trunk):
         need = max(need, copy + unit * (5 * graph.shape.n_embd + inputs))
     return Estimate.within(need, 0.1 if copy else graph.band)
 
 
-def beside_gpus(graph: Graph, pipelined: bool) -> Estimate:
+def beside_gpus(graph: Graph, layers_on_cpu: bool, pipelined: bool) -> Estimate:
     """The CPU's part of the graph when a GPU computes: the embedded tokens and the inputs."""
+    if layers_on_cpu and graph.batch < OFFLOAD_BATCH:
+        whole = on_cpu(graph)
+        return Estimate.between(whole.expected, 0.5, 1.5)
     rows = 4 * graph.shape.n_embd + graph.inputs()
     if pipelined:
         rows = 10 * graph.shape.n_embd + 4 * graph.inputs()
+    need = 4 * graph.batch * rows
+    if graph.legacy:
+        return Estimate.between(need, 0.9, 2.0)
     if graph.batch < OFFLOAD_BATCH:
-        return Estimate(int(4 * graph.batch * rows), int(4 * graph.batch * rows), on_cpu(graph).high)
-    return Estimate.within(4 * graph.batch * rows, graph.band)
+        # Experts on the CPU are multiplied there.
+        return Estimate(max(int(need) - 3 * MIB, 0), int(need), int(max(on_cpu(graph).high, need + 3 * MIB)))
+    return Estimate.within(need, graph.band)
 
 
-def on_gpu(graph: Graph, first: bool, copied: int, layers_on_cpu: bool, pipelined: bool) -> Estimate:
-    """One GPU's graph buffer.
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What one GPU has to do with a graph."""
 
-    `first`: of several, the one that multiplies CPU weights in large batches; `copied` is the largest
-    of those. layers_on_cpu: whole layers too, whose cache is then copied for attention.
-    """
-    rows = graph.inputs(on_gpu=True)
-    residual = 4 if first else 3
-    if pipelined:
+    first: bool  # of several: the one that multiplies CPU weights in large batches
+    layers: int  # blocks that it holds; 0: the head alone, or nothing
+    copied: int  # the largest of those CPU weights, bytes
+    layers_on_cpu: bool  # whole blocks, whose cache is then copied for attention
+    pipelined: bool  # several batches in flight over several GPUs
+
+
+def on_gpu(graph: Graph, share: Share) -> Estimate:
+    """One GPU's graph buffer."""
+    shape, unit = graph.shape, 4 * graph.batch
+    rows, residual = graph.inputs(on_gpu=True), 4 if share.first else 3
+    if share.pipelined:
         # Four batches are in flight: inputs and the rows that enter are kept four times.
-        rows = 4 * rows
-        residual = 16 if first else 11
-    offloads = first and copied > 0 and graph.batch >= OFFLOAD_BATCH
-    body = graph.body_without_experts(residual) if copied and graph.shape.n_expert else graph.body(residual)
-    unit = 4 * graph.batch
-    need = max(unit * (body + rows), graph.head_bytes(residual, on_gpu=True))
-    copy = graph.attention_copy(GPU_PLAIN)
-    if copy:
-        need = max(need, copy + unit * (4 * graph.shape.n_embd + rows))
-    if not offloads:
-        return Estimate.within(need, graph.band)
-    s = graph.shape
-    stage = graph.expert_copy() if s.n_expert else 2.5 * max(s.n_ff) + 3 * s.n_embd
-    cache = layer_cache_bytes(graph) if layers_on_cpu else 0
-    copying = copied + unit * (stage + rows) + (cache if not s.n_expert else 0)
-    return Estimate.within(max(need, copying), max(graph.band, 0.08 if layers_on_cpu else 0.02))
+        rows, residual = 4 * rows, 16 if share.first else 11
+    offloads = share.first and share.copied > 0 and graph.batch >= OFFLOAD_BATCH
+    need = 4.0 * graph.outputs * (shape.n_vocab + 2 * shape.n_embd)
+    if share.layers:
+        apart = share.copied > 0 and shape.n_expert > 0
+        body = graph.body(residual, share.layers, experts=not apart)
+        need = max(unit * (body + rows), graph.head_bytes(residual, on_gpu=True))
+        if copy := graph.attention_copy(GPU_PLAIN, share.layers):
+            need = max(need, copy + unit * (residual * shape.n_embd + rows))
+    if offloads:
+        return _with_copies(graph, share, need, unit * rows)
+    if share.pipelined or graph.legacy or graph.batch < OFFLOAD_BATCH:
+        return Estimate.between(need, 0.5, 1.5)
+    if not share.first:
+        # Rows that came from the GPU before may be reused or not; the last layer computes few rows.
+        converted = shape.mla_head_dim_k > 0 and graph.copied_bytes(GPU_PLAIN) > 0
+        return Estimate.between(need, 0.2, 1.5 if converted else 1.08)
+    if graph.shape.indexer_heads:
+        # Sparse attention leaves holes that follow no simple rule.
+        return Estimate.between(need, 0.7, 1.08)
+    return Estimate.within(need, graph.band)
+
+
+def _with_copies(graph: Graph, share: Share, need: float, inputs: float) -> Estimate:
+    """With CPU weights passing through: one at a time, beside what multiplies it."""
+    shape, unit = graph.shape, 4 * graph.batch
+    stage = graph.expert_copy(share.layers) if shape.n_expert else 2 * max(shape.n_ff) + 4 * shape.n_embd
+    weights = share.copied + unit * stage
+    # Where earlier rows leave too small a hole for the experts', these lie behind the weight, and the
+    # next one of another size finds its place taken.
+    room = unit * graph.body(4, share.layers, experts=False)
+    spare = share.copied if shape.n_expert and (unit * stage > room or inputs > room) else 0
+    if not share.layers_on_cpu:
+        need = max(need, weights + inputs)
+        low, high = (0.7, 1.08) if graph.flash else (0.6, 1.5)
+        return Estimate.between(need, low, high + spare / need)
+    # A layer's cache is copied too; what the two leave free fits the other only in part.
+    cache = (
+        layer_cache_bytes(graph)
+        + graph.copied_bytes(GPU_PLAIN)
+        + unit * (graph.attention() + 5 * shape.n_embd)
+    )
+    copying = max(weights, cache) + 0.2 * min(weights, cache) + inputs
+    need = max(need, copying) if shape.n_expert else copying
+    return Estimate.between(need, 0.6, (1.4 if graph.flash else 2.1) + spare / need)
 
 
 def layer_cache_bytes(graph: Graph) -> int:

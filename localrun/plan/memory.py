@@ -82,7 +82,7 @@ def _devices(
     caches = [0] * (cpu + 1)
     for il, device in enumerate(placed.layers[:-1]):
         caches[device] += kv.per_layer[il]
-    graphs = [planned(estimate, model.architecture) for estimate in graphs_of(graph, settings, placed)]
+    graphs = [planned(estimate) for estimate in graphs_of(graph, settings, placed)]
     rows = []
     for i, gpu in enumerate(host.gpus):
         # The driver's context is made for every GPU that the engine sees.
