@@ -85,7 +85,7 @@ def planned(app: App, name: str | None, options: dict[str, Any], advise: bool = 
     plan = make_plan(
         target.models, host, asked, to_download=target.to_download, advise=advise, others=target.all_offers
     )
-    if advise and plan.verdict != "fits" and target.entry is not None:
+    if advise and target.entry is not None and not _works_smaller(plan):
         from localrun.commands.others import other_models
 
         found = other_models(target.entry.name, host, asked)
@@ -96,6 +96,14 @@ def planned(app: App, name: str | None, options: dict[str, Any], advise: bool = 
         if said := known(app, host):
             plan = replace(plan, reasons=(*plan.reasons, said))
     return target, plan
+
+
+def _works_smaller(plan: Plan) -> bool:
+    """Whether the plan, or a smaller quant of the same model, fits and is no torture."""
+    return plan.verdict == "fits" or any(
+        a.verdict == "fits" and a.change.startswith("--quant") and a.generation >= 3
+        for a in plan.alternatives
+    )
 
 
 def run(app: App, name: str | None, options: dict[str, Any], as_json: bool) -> int:
