@@ -7,13 +7,14 @@ A running server is used when the plan needs nothing that only its environment c
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from localrun.engine import process
+from localrun.engine import client, process
 from localrun.engine.base import Availability, Handle
 from localrun.engine.embedded import Process
 from localrun.engine.failures import explain
@@ -29,6 +30,8 @@ from localrun.recipe.modelfile_plan import parameters_for
 from localrun.recipe.ollama_env import Environment, split_plan
 from localrun.recipe.values import Launch, Recipe
 
+#: Ollama's log line of a child: `msg="starting llama-server" cmd="... --port 40985 ..."`.
+_STARTED = re.compile(r'"starting llama-server"[^\n]* --port (\d{2,5}) ')
 #: Variables whose absence changes speed at most, never whether the plan holds.
 _HARMLESS = frozenset(
     {
@@ -103,6 +106,9 @@ class Ollama(Process):
             "OLLAMA_HOST": Address("http", launch.host, launch.port).authority,
             "OLLAMA_KEEP_ALIVE": "-1",
             "OLLAMA_NO_CLOUD": "1",
+            # Ollama does not show these, but passes its environment on: they are what we measure by.
+            "LLAMA_ARG_ENDPOINT_METRICS": "1",
+            "LLAMA_ARG_ENDPOINT_SLOTS": "1",
         }
         if not alone:
             # A server that starts deletes unused blobs, among them another one's upload in progress.
@@ -116,13 +122,25 @@ class Ollama(Process):
         return READY in process.log_tail(handle) or READY in process.log_head(handle)
 
     def observe(self, handle: Handle) -> Observation | None:
-        """Ollama counts no tokens outside of answers: what is known is the context, and that it lives."""
+        """What the llama-server below a server of our own says; of another server only the context.
+
+        Ollama itself counts no tokens outside of its answers.
+        """
+        if port := _child_port(handle):
+            return client.observe(f"http://127.0.0.1:{port}")
         try:
-            address = server_address(handle.endpoint.removesuffix("/v1"))
-            loaded = Server(address, quick=2.0).loaded()
+            loaded = Server(server_address(handle.endpoint.removesuffix("/v1")), quick=2.0).loaded()
         except (EngineError, UsageError):
             return None
         return Observation(0, max((m.ctx_size for m in loaded), default=0), 0, ())
+
+
+def _child_port(handle: Handle) -> int:
+    """The port of the newest llama-server that our `ollama serve` says it started; 0 for none."""
+    for part in (process.log_tail, process.log_head):
+        if found := _STARTED.findall(part(handle)):
+            return int(found[-1])
+    return 0
 
 
 #: Which server is assumed before one answers.

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from localrun.engine import ollama, process
+from localrun.engine.base import Handle
 from localrun.engine.ollama import Ollama
 from localrun.engine.ollama_keeper import Task, names, parse, to_argv
 from localrun.errors import EngineError, EngineMissing, UsageError
@@ -235,6 +236,19 @@ def test_what_is_there_is_said(tmp_path):
         assert engine(fake).available().path == fake.url
     binary(tmp_path)
     assert engine(folder=tmp_path).available().path == str(tmp_path / "ollama")
+
+
+def test_the_child_whose_counters_are_read_is_the_newest_in_the_log(tmp_path):
+    line = (
+        'time=x level=INFO source=llama_server.go:433 msg="starting llama-server" cmd="/x --port {} -c 1"\n'
+    )
+    log = tmp_path / "log"
+    log.write_text("start\n" + line.format(40001) + "noise --port 1 \n" + line.format(40002) + "end\n")
+    assert ollama._child_port(Handle("ollama", 1, 0.0, "", log=str(log))) == 40002
+    log.write_text(line.format(40001) + "x" * (3 << 20))
+    assert ollama._child_port(Handle("ollama", 1, 0.0, "", log=str(log))) == 40001
+    log.write_text("nothing")
+    assert ollama._child_port(Handle("ollama", 1, 0.0, "", log=str(log))) == 0
 
 
 def test_an_api_key_is_refused_because_the_server_would_ignore_it(model):

@@ -161,5 +161,9 @@ def test_the_engine_serves_a_plan_with_a_server_of_its_own(tmp_path, monkeypatch
         chunks = list(client.chat(handle.endpoint, {"model": "tiny", "max_tokens": 4,
                                                     "messages": [{"role": "user", "content": "t1"}]}))  # fmt: skip
         assert chunks
+        seen = engine.observe(handle)
+        assert seen.tokens_capacity == 512
+        assert seen.prompt_tokens > 0
+        assert seen.generated_tokens > 0
     finally:
         engine.stop(handle, 10)
