@@ -13,22 +13,22 @@ import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from localrun.engine import client, process
 from localrun.engine.base import Availability, Handle
 from localrun.engine.embedded import Process
 from localrun.engine.failures import explain
 from localrun.engine.ollama_address import Address, server_address
-from localrun.engine.ollama_client import Server
-from localrun.engine.ollama_keeper import ERROR, HINT, READY, Task, to_argv
+from localrun.engine.ollama_task import ERROR, HINT, READY, Task, to_argv
 from localrun.errors import EngineError, EngineMissing, UsageError
 from localrun.hardware import system
 from localrun.meter.values import Observation
-from localrun.model.ollama_store import folders, name_of_blob
 from localrun.plan.values import Plan
-from localrun.recipe.modelfile_plan import parameters_for
-from localrun.recipe.ollama_env import Environment, split_plan
 from localrun.recipe.values import Launch, Recipe
+
+if TYPE_CHECKING:
+    from localrun.recipe.ollama_env import Environment
 
 #: Ollama's log line of a child: `msg="starting llama-server" cmd="... --port 40985 ..."`.
 _STARTED = re.compile(r'"starting llama-server"[^\n]* --port (\d{2,5}) ')
@@ -67,6 +67,8 @@ class Ollama(Process):
             raise UsageError(
                 "Ollama's server cannot ask for an API key", "leave --api-key out, or --engine auto"
             )
+        from localrun.recipe.ollama_env import split_plan
+
         environment = split_plan(plan, _ASSUMED).environment
         binary = shutil.which("ollama", path=self._environment.get("PATH")) or ""
         running = find_server(self._environment.get("OLLAMA_HOST", ""))
@@ -84,6 +86,8 @@ class Ollama(Process):
     def _recipe(
         self, plan: Plan, launch: Launch, environment: Environment, serve: str = "", server: str = ""
     ) -> Recipe:
+        from localrun.recipe.modelfile_plan import parameters_for
+
         tag, files = self._source(plan, launch)
         pairs = tuple((c.name, c.args) for c in parameters_for(plan))
         task = Task(launch.alias, serve, server, tag, files, pairs)
@@ -93,6 +97,8 @@ class Ollama(Process):
 
     def _source(self, plan: Plan, launch: Launch) -> tuple[str, tuple[str, ...]]:
         """A model that Ollama has already is served under its name; any other from its files."""
+        from localrun.model.ollama_store import folders, name_of_blob
+
         path = Path(launch.model)
         for folder in folders(self._environment, Path.home()):
             if path.parent == folder / "blobs" and (name := name_of_blob(folder, path)):
@@ -128,6 +134,8 @@ class Ollama(Process):
         """
         if port := _child_port(handle):
             return client.observe(f"http://127.0.0.1:{port}")
+        from localrun.engine.ollama_client import Server
+
         try:
             loaded = Server(server_address(handle.endpoint.removesuffix("/v1")), quick=2.0).loaded()
         except (EngineError, UsageError):
@@ -149,6 +157,8 @@ _ASSUMED = (0, 33, 0)
 
 def find_server(ollama_host: str = "") -> Address | None:
     """The server that OLLAMA_HOST names, if one answers there. Raises UsageError for a bad value."""
+    from localrun.engine.ollama_client import Server
+
     address = server_address(ollama_host)
     try:
         Server(address, quick=2.0).version()

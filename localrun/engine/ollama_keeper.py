@@ -8,7 +8,6 @@ failure is one line that begins with `error:`, and exit status 1.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import os
 import re
@@ -17,58 +16,20 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
 from localrun.engine import ollama_create
 from localrun.engine.ollama_address import server_address
 from localrun.engine.ollama_client import Server, refuse_cloud
+from localrun.engine.ollama_task import ERROR, HINT, READY, Task, parse
 from localrun.engine.process import INSTANCE
 from localrun.errors import EngineError, EngineMissing, LocalrunError
 from localrun.recipe.ollama_env import LLAMA_SERVER
 from localrun.units import format_size
 
-#: How lines of the log begin that the engine looks for.
-READY = "localrun: the model answers"
-ERROR = "error: "
-HINT = "hint: "
 #: Until a server of ours answers; it looks for GPUs first.
 _PATIENCE = 120.0
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    alias: str
-    serve: str  # path of the ollama binary, or empty
-    server: str  # URL, or empty: then OLLAMA_HOST of the environment
-    tag: str  # a model that Ollama has or can pull, or empty
-    files: tuple[str, ...]
-    parameters: tuple[tuple[str, str], ...]
-
-
-def to_argv(task: Task) -> tuple[str, ...]:
-    """The arguments that `parse` reads back."""
-    out = ["--alias", task.alias]
-    for flag, value in (("--serve", task.serve), ("--server", task.server), ("--tag", task.tag)):
-        if value:
-            out += [flag, value]
-    for path in task.files:
-        out += ["--file", path]
-    for name, value in task.parameters:
-        out += ["--parameter", f"{name}={value}"]
-    return tuple(out)
-
-
-def parse(argv: list[str]) -> Task:
-    parser = argparse.ArgumentParser(prog="ollama_keeper", allow_abbrev=False)
-    for flag in ("--alias", "--serve", "--server", "--tag"):
-        parser.add_argument(flag, default="")
-    parser.add_argument("--file", action="append", default=[])
-    parser.add_argument("--parameter", action="append", default=[])
-    a = parser.parse_args(argv)
-    pairs = tuple((p.partition("=")[0], p.partition("=")[2]) for p in a.parameter)
-    return Task(a.alias, a.serve, a.server, a.tag, tuple(a.file), pairs)
 
 
 def names(task: Task) -> tuple[str, str]:

@@ -13,7 +13,8 @@ import pytest
 from localrun.engine import ollama, process
 from localrun.engine.base import Handle
 from localrun.engine.ollama import Ollama
-from localrun.engine.ollama_keeper import Task, names, parse, to_argv
+from localrun.engine.ollama_keeper import names
+from localrun.engine.ollama_task import Task, parse, to_argv
 from localrun.errors import EngineError, EngineMissing, UsageError
 from localrun.hardware import system
 from localrun.plan.values import Settings
