@@ -1,9 +1,9 @@
 """localrun: run large open-weight models on the machine you have, with figures that are true.
 
-    from localrun import Host, Wanted, make_plan, detect, read_model
-    plan = make_plan(read_model("model.gguf"), detect())
-    from localrun import Tokenizer
-    Tokenizer.open("model.gguf").count("text")
+from localrun import Host, Wanted, make_plan, detect, read_model
+plan = make_plan(read_model("model.gguf"), detect())
+from localrun import Tokenizer
+Tokenizer.open("model.gguf").count("text")
 """
 
 from __future__ import annotations

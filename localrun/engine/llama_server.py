@@ -11,7 +11,7 @@ from localrun.engine.base import Availability
 from localrun.engine.embedded import Process
 from localrun.errors import EngineMissing
 from localrun.plan.values import Plan
-from localrun.recipe.argv import supported, to_argv
+from localrun.recipe.argv import REQUIRED, supported, to_argv
 from localrun.recipe.environment import environment
 from localrun.recipe.values import Launch, Recipe
 
@@ -25,6 +25,7 @@ class LlamaServer(Process):
     def __init__(self, named: str = "") -> None:
         """`named` is a path from the config; empty means PATH."""
         self._named = named
+        self._flags: frozenset[str] | None = None
 
     def available(self) -> Availability:
         path = shutil.which(self._named or "llama-server")
@@ -33,12 +34,24 @@ class LlamaServer(Process):
             return Availability(False, why=why)
         return Availability(True, path=str(Path(path).absolute()))
 
+    def lacks(self) -> tuple[str, ...]:
+        """What the binary does not know and cannot be launched without. Runs its `--help`."""
+        known = self._known(self.available().path)
+        return tuple(sorted(REQUIRED - known)) if known else ()
+
+    def _known(self, path: str) -> frozenset[str]:
+        if self._flags is None:
+            self._flags = known_flags(path)
+        return self._flags
+
     def recipe(self, plan: Plan, launch: Launch) -> Recipe:
         found = self.available()
         if not found.usable:
             raise EngineMissing(found.why, "use --engine embedded")
-        argv, _ = supported(to_argv(plan.settings, launch), known_flags(found.path))
-        return Recipe(self.name, (found.path, *argv), environment(launch, plan.host.gpus), plan.settings, launch)
+        argv, _ = supported(to_argv(plan.settings, launch), self._known(found.path))
+        return Recipe(
+            self.name, (found.path, *argv), environment(launch, plan.host.gpus), plan.settings, launch
+        )
 
 
 def known_flags(path: str) -> frozenset[str]:
