@@ -14,8 +14,11 @@ from localrun.recipe.modelfile_plan import Extras
 _LIBRARY_QUANT = "Q4_K_M"
 _SURELY_ONE_FILE = 45 * 10**9
 #: Which of Ollama's renderers and parsers speak for a DeepSeek V3.2 file that carries no template:
-#: those of V3.1 write the same turns and thinking; tools they write in V3.1's form.
+#: those of V3.1 write the same turns and thinking. Left out, Ollama falls back to ChatML without a word.
 _DEEPSEEK = ("deepseek3.1", "deepseek3")
+_NO_DSML = (
+    "tool calls in V3.2's DSML tags: Ollama's renderer writes those of V3.1; turns and thinking are right"
+)
 
 
 def extras_for(entry: Entry, model: Model) -> Extras:
@@ -26,7 +29,7 @@ def extras_for(entry: Entry, model: Model) -> Extras:
         not model.chat_template and entry.name.startswith("deepseek-v3.2")
     ):
         renderer, parser = _DEEPSEEK
-        extras = replace(extras, renderer=renderer, parser=parser)
+        extras = replace(extras, renderer=renderer, parser=parser, lost=(_NO_DSML,))
     return extras
 
 

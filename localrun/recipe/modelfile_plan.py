@@ -35,6 +35,7 @@ class Extras:
     licenses: tuple[str, ...] = ()
     sampling: tuple[tuple[str, float | int], ...] = ()  # Ollama's parameter names
     stop: tuple[str, ...] = ()
+    lost: tuple[str, ...] = ()  # what Ollama cannot do with this model, in words
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +66,8 @@ def modelfile_for(
         ("", list(_texts(plan, extras, server))),
     ]
     text = "\n".join((comment(why) if why else "") + _lines(c) for why, c in groups if why or c)
-    text += _tail(split.environment, split.lost)
-    return Export(text, split.environment, split.lost)
+    lost = (*split.lost, *extras.lost)
+    return Export(text + _tail(split.environment, lost), split.environment, lost)
 
 
 def parameters_for(plan: Plan, server: Version = CURRENT) -> tuple[Command, ...]:

@@ -5,8 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from localrun.recipe.modelfile import ModelfileError, parse
 from localrun.recipe.modelfile_check import check
+from localrun.recipe.modelfile_params import parameters, version
 from tests.recipe.modelfile_values import CARD, plan
 
 
@@ -120,3 +124,26 @@ def test_findings_are_in_the_order_of_the_text_errors_first():
 def test_the_place_of_a_dropped_character_is_its_own():
     (f,) = check("FROM x\r\nSYSTEM ab\u00a0c\r\n# \u00a0 in a comment is nothing\n")
     assert (f.line, f.column) == (2, 10)
+
+
+PIECES = st.lists(
+    st.sampled_from(
+        ["FROM x", "PARAMETER num_ctx 8", "PARAMETER stop ", "SYSTEM ", "TEMPLATE {{", "MESSAGE user ", "REQUIRES 1",
+         '"""', '"', "'", "#", "\n", "\r\n", " ", "\\n", "{%", "\u200b", "/x.gguf", "mirostat", "a" * 50, "-1", "nan"]
+    ),
+    max_size=14,
+).map("".join)  # fmt: skip
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.one_of(PIECES, PIECES.map(lambda t: "FROM y\n" + t), st.binary(max_size=80)))
+def test_any_text_is_judged_and_an_error_means_that_ollama_refuses_it(source):
+    found = check(source, exists=lambda _: False, plan=plan(gpus=(CARD,), experts=4), server=(0, 33, 0))
+    assert all(f.line >= 1 and f.column >= 1 and f.text for f in found)
+    try:
+        modelfile = parse(source)
+        parameters(modelfile.commands)
+        refused = any(c.name == "requires" and version(c.args) is None for c in modelfile.commands)
+    except ModelfileError:
+        refused = True
+    assert any(f.severity == "error" for f in found) == refused
