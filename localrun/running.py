@@ -123,7 +123,8 @@ def matching(candidates: Iterable[state.Record], name: str) -> state.Record | No
     """The candidate that `name` means: what it runs as, or its file."""
     key = normal(name)
     for record in candidates:
-        if key in (normal(record.name), normal(record.model), normal(Path(record.model).stem)):
+        path = Path(record.model)
+        if key in map(normal, (record.name, record.model, path.name, path.stem)):
             return record
     return None
 

@@ -25,6 +25,8 @@ from localrun.recipe.values import Launch, Recipe
 
 #: How many ports above the default are tried.
 _PORTS = 100
+#: How often a port that was free is lost to someone before the engine has it.
+_LOST = 5
 Told = Callable[[str], None]
 
 
@@ -94,16 +96,17 @@ def start(
             _same_model(already, prepared)
             return already, False
         launch, first = prepared.launch, prepared.launch.port
-        while True:
+        for lost in range(_LOST):
             port = free_port(launch.host, first, named_port)
             try:
                 placed = replace(prepared, launch=replace(launch, port=port))
                 return _launch(session, placed, sleep, detach), True
             except PortInUse:
                 # Someone took it between our question and the engine's bind.
-                if named_port or port >= launch.port + _PORTS:
+                if named_port or lost == _LOST - 1:
                     raise
                 first = port + 1
+        raise AssertionError("the loop returns or raises")
 
 
 def _launch(

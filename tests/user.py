@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -67,12 +67,13 @@ class User:
         given: str | bytes | None = None,
         env: Mapping[str, str] | None = None,
         timeout: float = 90.0,
+        prefix: Sequence[str] = (),
         **popen: Any,
     ) -> Done:
-        """Run a command and wait. `given` is its standard input; None is an empty one."""
+        """Run a command and wait. `given` is its standard input; None is an empty one. `prefix` runs it."""
         data = given.encode() if isinstance(given, str) else given
         done = subprocess.run(
-            self.command(*args),
+            [*prefix, *self.command(*args)],
             input=data if data is not None else b"",
             capture_output=True,
             env={**self.env, **(env or {})},

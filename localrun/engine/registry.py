@@ -36,9 +36,10 @@ def choose(config: Config, name: str = "") -> Engine:
             raise EngineMissing(f"engine {wanted}: {found.why}", "use --engine auto")
         return engine
     why = []
-    for candidate in _AUTO:
-        found = here[candidate].available()
-        if found.usable:
-            return here[candidate]
-        why.append(f"{candidate}: {found.why}")
+    for candidate in (here[usual] for usual in _AUTO):
+        found = candidate.available()
+        lacking = candidate.lacks() if found.usable and isinstance(candidate, LlamaServer) else ()
+        if found.usable and not lacking:
+            return candidate
+        why.append(f"{candidate.name}: {found.why or f'{found.path} is too old, it lacks {lacking[0]}'}")
     raise EngineMissing("no engine here; " + "; ".join(why), "pip install xllamacpp")

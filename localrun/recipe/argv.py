@@ -90,6 +90,12 @@ def to_argv(settings: Settings, launch: Launch) -> tuple[str, ...]:
     return (*out, *FIXED)
 
 
+#: What every launch says and what cannot be left out.
+REQUIRED = (
+    frozenset(w for w in to_argv(Settings(ctx_size=1), Launch("m", "m")) if w.startswith("--")) - OPTIONAL
+)
+
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"engine arguments: {message}")
