@@ -143,10 +143,10 @@ class Server:
         with self._client(self._quick) as client:
             client.delete(name)
 
-    def load(self, name: str, options: Mapping[str, Value] | None = None) -> None:
-        """Bring the weights into memory and keep them there."""
+    def load(self, name: str, keep: str | int = -1) -> None:
+        """Bring the weights into memory and keep them for `keep`, as Ollama writes durations; -1 = for ever."""
         with self._client(self._load, "load") as client:
-            client.generate(name, prompt="", options=dict(options or {}) or None, keep_alive=-1)
+            client.generate(name, prompt="", keep_alive=keep)
 
     def unload(self, name: str) -> None:
         with self._client(self._quick) as client:

@@ -9,6 +9,7 @@ failure is one line that begins with `error:`, and exit status 1.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import re
 import shutil
@@ -25,11 +26,17 @@ from localrun.engine.ollama_client import Server, refuse_cloud
 from localrun.engine.ollama_task import ERROR, HINT, READY, Task, parse
 from localrun.engine.process import INSTANCE
 from localrun.errors import EngineError, EngineMissing, LocalrunError
+from localrun.model.ollama_name import parse_name
+from localrun.model.ollama_store import folders
 from localrun.recipe.ollama_env import LLAMA_SERVER
 from localrun.units import format_size
 
 #: Until a server of ours answers; it looks for GPUs first.
 _PATIENCE = 120.0
+_FOREVER = -1
+_HOLD = "10m"
+#: Seconds between two looks at another's server, and looks between two renewals of _HOLD.
+_LOOK, _RENEW = 5.0, 48
 
 
 def names(task: Task) -> tuple[str, str]:
@@ -80,10 +87,11 @@ def main(argv: list[str]) -> int:
             _wait(server, child)
         name = prepare(server, task)
         loaded = server, name
-        server.load(name)
+        # Of another's server the model is held by asking again, so that it goes when we are killed.
+        server.load(name, _FOREVER if child else _HOLD)
         _report(server, name, int(dict(task.parameters).get("num_ctx", 0)))
         say(READY)
-        _watch(server, child)
+        _watch(server, child, name)
     except (LocalrunError, OSError) as failed:
         say(f"{ERROR}{failed}")
         say(f"{HINT}{getattr(failed, 'hint', '')}")
@@ -120,6 +128,9 @@ def prepare(server: Server, task: Task) -> str:
 
 def _alias(server: Server, alias: str, name: str) -> None:
     """Let requests name the model as the user does, unless that name is the user's own model."""
+    if parse_name(alias) is None:
+        say(f"{alias} is no name for Ollama: requests must name {name}")
+        return
     have = server.names()
     full = alias if ":" in alias else f"{alias}:latest"
     ours = {digest for n, digest in have.items() if n.startswith(name.partition(":")[0] + ":")}
@@ -133,7 +144,8 @@ def _free(server: Server) -> int | None:
     """Bytes free where the server keeps models; None for one that is not here."""
     if not server.address.local:
         return None
-    folder = Path(os.environ.get("OLLAMA_MODELS") or Path.home() / ".ollama" / "models")
+    places = folders(os.environ, Path.home())
+    folder = next((f for f in places if f.is_dir()), places[0])
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     return shutil.disk_usage(folder).free
@@ -190,13 +202,15 @@ def _report(server: Server, name: str, ctx_size: int) -> None:
     )
 
 
-def _watch(server: Server, child: subprocess.Popen[bytes] | None) -> None:
+def _watch(server: Server, child: subprocess.Popen[bytes] | None, name: str) -> None:
     """Until SIGTERM, which leaves as SystemExit; or until the server is gone."""
-    while True:
-        if child is not None:
-            raise EngineError(f"ollama serve ended with status {child.wait()}")
-        time.sleep(5)
+    if child is not None:
+        raise EngineError(f"ollama serve ended with status {child.wait()}")
+    for look in itertools.count(1):
+        time.sleep(_LOOK)
         server.version()
+        if look % _RENEW == 0:
+            server.load(name, _HOLD)
 
 
 def _leave(child: subprocess.Popen[bytes] | None, loaded: tuple[Server, str] | None) -> None:

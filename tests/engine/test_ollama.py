@@ -105,6 +105,22 @@ def test_a_users_own_model_of_that_name_is_left_as_it_is(model, tmp_path):
         assert "requests must name localrun/smollm2:plan-" in process.log_tail(handle)
 
 
+def test_a_name_that_ollama_cannot_have_is_told_and_does_no_harm(model, tmp_path):
+    with serving(FakeOllama()) as fake:
+        e = engine(fake)
+        handle = run(e, plan(files=(model,)), Launch(model, "hf:a/b c"), tmp_path)
+        e.stop(handle, 5)
+        assert "is no name for Ollama: requests must name localrun/hf-a-b-c:plan-" in process.log_tail(handle)
+
+
+def test_a_model_on_anothers_server_is_held_for_minutes_and_on_our_own_for_ever(model, tmp_path):
+    with serving(FakeOllama()) as fake:
+        e = engine(fake)
+        handle = run(e, plan(files=(model,)), Launch(model, "m"), tmp_path)
+        e.stop(handle, 5)
+        assert [b["keep_alive"] for _, p, b in fake.requests if p == "/api/generate"] == ["10m", 0]
+
+
 def test_a_server_of_our_own_gets_the_plans_environment_and_ends_with_us(model, tmp_path):
     binary(tmp_path)
     settings = Settings(8192, n_gpu_layers=99, n_cpu_moe=7, threads=2)
