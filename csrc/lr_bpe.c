@@ -1,44 +1,94 @@
-/* Byte-level BPE: pieces, found whole where they were seen before, merged where not. */
+/* Byte-level BPE: pieces, found whole where they were seen before, merged where not.
+ *
+ * Pieces are taken in batches: first where they end, then their keys, with their entries on the way into the cache,
+ * then the look-ups, which by then seldom wait. */
 #include "lr_tok_private.h"
 
-static lr_status put(lr_tok_run *run, const uint8_t *text, size_t size, size_t readable, int32_t *ids, size_t *count) {
+enum { BATCH = 320 };
+
+typedef struct lr_batch {
+    uint32_t ends[BATCH];
+    lr_key keys[BATCH];
+} lr_batch;
+
+/* A piece that is not plainly one token. */
+static lr_status put(lr_tok_run *run, const lr_key *key, const uint8_t *text, size_t size, int32_t *ids, size_t *count) {
     const lr_vocab *vocab = run->vocab;
-    const lr_key key = lr_key_of(text, size, readable);
-    lr_word *word = lr_words_find(&vocab->words, &key, text, size);
+    const int storable = size <= LR_WORD_LONGEST;
+    lr_word *word = storable ? lr_words_find(&vocab->words, key, text, size) : NULL;
     const uint32_t n = word == NULL ? 0 : __atomic_load_n(&word->n, __ATOMIC_RELAXED);
     if (n && !(n & LR_WORD_DOUBTED)) {
         ids[0] = word->ids[0];
         *count = 1;
         return LR_OK;
     }
-    if (size <= LR_WORD_LONGEST) {
-        const lr_word *seen = lr_words_find(&run->cache, &key, text, size);
-        if (seen != NULL) {
-            *count = seen->n & LR_WORD_COUNT;
-            memcpy(ids, lr_word_ids(&run->cache, seen), *count * sizeof *ids);
-            return LR_OK;
-        }
+    const lr_word *seen = storable ? lr_words_find(&run->cache, key, text, size) : NULL;
+    if (seen != NULL) {
+        *count = seen->n & LR_WORD_COUNT;
+        memcpy(ids, lr_word_ids(&run->cache, seen), *count * sizeof *ids);
+        return LR_OK;
     }
     const lr_status status = lr_bpe_merge(run, text, size, ids, count);
     if (status != LR_OK) return status;
-    if (n && *count == 1 && ids[0] == word->ids[0]) __atomic_fetch_and(&word->n, ~(uint32_t)LR_WORD_DOUBTED, __ATOMIC_RELAXED);
-    else lr_tok_remember(run, &key, text, size, ids, *count);
+    if (n && *count == 1 && ids[0] == word->ids[0])
+        __atomic_fetch_and(&word->n, ~(uint32_t)LR_WORD_DOUBTED, __ATOMIC_RELAXED);
+    else lr_tok_remember(run, key, text, size, ids, *count);
     return LR_OK;
 }
 
-lr_status lr_bpe_encode(lr_tok_run *run, const uint8_t *text, size_t size, size_t *at, size_t end, lr_sink *sink) {
-    while (*at < end) {
-        const size_t next = lr_split_next(&run->vocab->split, &run->split, text, *at), length = next - *at;
-        if (length > LR_TOK_PIECE_MAX) return LR_E_LIMIT;
-        if (sink->room - sink->count < length) {
-            sink->need = length;
-            return LR_FULL;
+static void prepare(const lr_words *words, lr_batch *batch, size_t count, const uint8_t *text, size_t readable) {
+    size_t start = 0;
+    for (size_t i = 0; i < count; i++) {
+        const size_t size = batch->ends[i] - start;
+        if (size <= LR_WORD_SHORT) batch->keys[i] = lr_key_short(text + start, size, readable - start);
+        else if (size <= LR_WORD_LONGEST) batch->keys[i] = lr_key_long(text + start, size);
+        else batch->keys[i].hash = 0;
+        __builtin_prefetch(&words->slots[batch->keys[i].hash & words->mask]);
+        start = batch->ends[i];
+    }
+}
+
+static lr_status put_batch(lr_tok_run *run, const lr_batch *batch, size_t count, const uint8_t *text, size_t *at,
+                           lr_sink *sink) {
+    const lr_words *words = &run->vocab->words;
+    const size_t base = *at;
+    int32_t *ids = sink->ids + sink->count, *const ids_end = sink->ids + sink->room;
+    lr_status status = LR_OK;
+    size_t start = 0;
+    for (size_t i = 0; i < count; i++) {
+        const lr_key *key = &batch->keys[i];
+        const lr_word *word = &words->slots[key->hash & words->mask];
+        const size_t size = batch->ends[i] - start;
+        if (word->key[0] == key->word[0] && word->key[1] == key->word[1] && size <= LR_WORD_SHORT &&
+            __atomic_load_n(&word->n, __ATOMIC_RELAXED) == 1 && ids < ids_end) {
+            *ids++ = word->ids[0];
+        } else {
+            size_t added = 0;
+            if ((size_t)(ids_end - ids) < size) {
+                sink->need = size;
+                status = LR_FULL;
+                break;
+            }
+            status = size > LR_TOK_PIECE_MAX ? LR_E_LIMIT : put(run, key, text + base + start, size, ids, &added);
+            if (status != LR_OK) break;
+            ids += added;
         }
-        size_t added = 0;
-        const lr_status status = put(run, text + *at, length, size - *at, sink->ids + sink->count, &added);
+        start = batch->ends[i];
+    }
+    *at = base + start;
+    sink->count = (size_t)(ids - sink->ids);
+    return status;
+}
+
+lr_status lr_bpe_encode(lr_tok_run *run, const uint8_t *text, size_t size, size_t *at, size_t end, lr_sink *sink) {
+    lr_batch batch;
+    while (*at < end) {
+        const size_t count =
+            lr_scan(&run->vocab->split, &run->split, run->tier, text, *at, end, batch.ends, BATCH);
+        if (count == 0) return LR_E_LIMIT;
+        prepare(&run->vocab->words, &batch, count, text + *at, size - *at);
+        const lr_status status = put_batch(run, &batch, count, text, at, sink);
         if (status != LR_OK) return status;
-        sink->count += added;
-        *at = next;
     }
     return LR_OK;
 }

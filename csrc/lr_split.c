@@ -146,8 +146,10 @@ static unsigned flags_of_class(unsigned klass, int pre, int llama) {
         [LR_CLASS_SYMBOL] = LR_IS_PUNCT,
     };
     if (llama && (klass & LR_CLASS_NEW)) return 0;
+    const unsigned cjk = klass & LR_CLASS_CJK ? LR_IS_CJK : 0;
     klass &= LR_CLASS_MASK;
     if (pre == LR_PRE_QWEN35 && klass == LR_CLASS_MARK) return LR_IS_LETTER;
+    if (pre == LR_PRE_DEEPSEEK3) return (flags[klass] & ~(unsigned)(LR_IS_UPPER | LR_IS_LOWER)) | cjk;
     if (pre == LR_PRE_DEEPSEEK_CODER && klass == LR_CLASS_SYMBOL) return 0;
     return flags[klass];
 }

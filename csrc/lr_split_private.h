@@ -16,7 +16,8 @@ enum {
     LR_IS_UPPER = 16, /* may stand in the first part of a cased word */
     LR_IS_LOWER = 32, /* may stand in the second */
     LR_IS_MARK = 64,
-    LR_IS_PUNCT = 128
+    LR_IS_PUNCT = 128,
+    LR_IS_CJK = LR_IS_UPPER /* DeepSeek-V3, which knows no case */
 };
 
 typedef struct lr_split lr_split;

@@ -10,6 +10,7 @@ lr_status lr_tok_run_new(const lr_vocab *vocab, lr_tok_run **out) {
         return LR_E_MEMORY;
     }
     run->vocab = vocab;
+    run->tier = lr_tier_choose(NULL);
     *out = run;
     return LR_OK;
 }
@@ -18,6 +19,11 @@ void lr_tok_run_free(lr_tok_run *run) {
     if (run == NULL) return;
     lr_words_drop(&run->cache);
     free(run);
+}
+
+const char *lr_tok_tier(lr_tok_run *run, const char *name) {
+    if (name != NULL) run->tier = lr_tier_choose(name);
+    return run->tier->name;
 }
 
 void lr_tok_cancel(lr_tok_run *run) {

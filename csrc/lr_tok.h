@@ -36,4 +36,8 @@ lr_status lr_tok_encode(lr_tok_run *run, const uint8_t *text, size_t size, int s
 /* Makes the encoding under way in another thread end soon, with LR_END; one that has not begun yet too. */
 void lr_tok_cancel(lr_tok_run *run);
 
+/* Makes the run use the instructions of this name ("avx512", "avx2", "neon", "scalar") if the CPU has them, else the
+ * plain ones; null changes nothing. Returns the name of those in use. The ids are the same. */
+const char *lr_tok_tier(lr_tok_run *run, const char *name);
+
 #endif

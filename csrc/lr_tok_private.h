@@ -3,12 +3,14 @@
 #define LR_TOK_PRIVATE_H
 
 #include "lr_tok.h"
+#include "lr_scan_private.h"
 #include "lr_vocab_private.h"
 
 struct lr_tok_run {
     const lr_vocab *vocab;
     lr_words cache;
     lr_split_state split;
+    const lr_tier *tier;
     size_t segment_end;  /* where the next special token begins, or the text ends */
     size_t special_end;  /* where it ends */
     int32_t special_id;  /* -1: none follows */
