@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes as c
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -54,8 +55,12 @@ def dry_runs(
     """`dry_run` of many settings in one child, which loads the model once per placement."""
     request = json.dumps({"path": path, "cases": [asdict(s) for s in cases], "backends": list(backends)})
     argv = [sys.executable, "-m", "localrun.engine.dryrun"]
+    # A debugger that an abort would start takes seconds and says nothing to a user.
+    env = {**os.environ, "GGML_NO_BACKTRACE": "1"}
     try:
-        done = subprocess.run(argv, input=request.encode(), capture_output=True, timeout=timeout, check=False)
+        done = subprocess.run(
+            argv, input=request.encode(), capture_output=True, timeout=timeout, check=False, env=env
+        )
     except subprocess.TimeoutExpired:
         raise EngineError(f"the engine's dry run took longer than {timeout:.0f} s") from None
     except OSError as error:
@@ -70,15 +75,16 @@ def dry_runs(
 
 def _answer(stdout: bytes) -> dict[str, Any] | None:
     try:
-        answer = json.loads(stdout.rpartition(b"\n")[2])  # the engine may print before it
+        answer = json.loads(stdout.strip().rpartition(b"\n")[2])  # the engine may print before it
     except ValueError:
         return None
     return answer if isinstance(answer, dict) else None
 
 
 def _last_line(stderr: bytes) -> str:
-    lines = stderr.decode("utf-8", "replace").strip().splitlines()
-    return lines[-1].strip() if lines else ""
+    """What an aborted engine said last; a failed assertion before anything else."""
+    lines = [line.strip() for line in stderr.decode("utf-8", "replace").splitlines() if line.strip()]
+    return next((line for line in lines if "GGML_ASSERT" in line), lines[-1] if lines else "")
 
 
 # ---- the child ----------------------------------------------------------------------------------

@@ -281,10 +281,11 @@ def _with_copies(graph: Graph, share: Share, need: float, inputs: float) -> Esti
     shape, unit = graph.shape, 4 * graph.batch
     stage = graph.expert_copy(share.layers) if shape.n_expert else 2 * max(shape.n_ff) + 4 * shape.n_embd
     weights = share.copied + unit * stage
-    # Where earlier rows leave too small a hole for the experts', these lie behind the weight, and the
-    # next one of another size finds its place taken.
+    # Where earlier rows leave too small a hole for what follows (the experts' rows, a mask longer than
+    # the window's), that lies behind the weight, and the next weight may find its place taken.
     room = unit * graph.body(4, share.layers, experts=False)
-    spare = share.copied if shape.n_expert and (unit * stage > room or inputs > room) else 0
+    behind = unit * stage > room or inputs > room or 0 < graph.windowed < graph.cells or not graph.flash
+    spare = share.copied if shape.n_expert and behind else 0
     if not share.layers_on_cpu:
         need = max(need, weights + inputs)
         low, high = (0.7, 1.08) if graph.flash else (0.6, 1.5)

@@ -53,6 +53,8 @@ def device_names(gpus: Sequence[Gpu]) -> tuple[str, ...]:
 def layer_devices(n_layers: int, host: Host, settings: Settings) -> tuple[int, ...]:
     """Device index by block, then of the head. Layers fill from the end: -ngl 1 is the head alone."""
     cpu = len(host.gpus)
+    if len(settings.tensor_split) > cpu:
+        raise UsageError(f"-ts names {len(settings.tensor_split)} GPUs, this machine has {cpu}")
     n = settings.n_gpu_layers if settings.n_gpu_layers >= 0 else n_layers + 1
     on_gpu = min(n, n_layers + 1) if cpu else 0
     first = (cpu,) * (n_layers + 1 - on_gpu)
@@ -72,8 +74,6 @@ def _spread(on_gpu: int, shares: tuple[float, ...]) -> tuple[int, ...]:
 
 def _shares(host: Host, settings: Settings) -> tuple[float, ...]:
     split = settings.tensor_split
-    if len(split) > len(host.gpus):
-        raise UsageError(f"-ts names {len(split)} GPUs, this machine has {len(host.gpus)}")
     if any(share < 0 for share in split):
         raise UsageError("-ts: a share must not be negative")
     shares = [*split, *[0.0] * (len(host.gpus) - len(split))]
