@@ -35,6 +35,7 @@ class Cpu:
     threads: int  # logical ones, likewise
     threads_total: int  # logical ones that the machine has
     features: tuple[str, ...] = ()  # "avx2", "avx512f", "amx_int8", "neon" ...
+    busy: float = 0.0  # cores of the whole machine that others kept busy over the last minute
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,6 +53,14 @@ def _mac(arch: str, ram: Ram, notes: list[str]) -> tuple[Cpu, tuple[Gpu, ...]]:
     return host.sysctl_cpu(values, physical=physical, logical=logical, arch=arch), gpus
 
 
+def _busy() -> float:
+    """The load average of a minute; 0 where the system has none."""
+    try:
+        return os.getloadavg()[0]
+    except (OSError, AttributeError):
+        return 0.0
+
+
 def _cpu(name: str, arch: str, limits: Limits) -> Cpu:
     physical, logical = system.physical_cores(), system.logical_cores()
     if name == "linux":

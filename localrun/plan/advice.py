@@ -47,6 +47,11 @@ def reasons(plan: Plan, choice: Choice, wanted: Wanted) -> tuple[str, ...]:
             )
     if s.cache_type_k == "q8_0" and wanted.cache_type_k is None:
         lines.append("KV cache in q8_0: half of f16's memory for next to no quality")
+    cpu = plan.host.cpu
+    if wanted.threads is None and s.threads < cpu.cores and cpu.busy >= 0.5:
+        lines.append(
+            f"threads {s.threads} of {cpu.cores}: others keep {cpu.busy:.1f} cores busy (measured, one minute)"
+        )
     if s.cache_ram:
         lines.append(
             f"prompt cache: up to {format_size(s.cache_ram)} of RAM as it fills, counted under other"

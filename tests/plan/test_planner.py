@@ -232,3 +232,13 @@ def test_goals_pull_in_their_direction() -> None:
     assert rates["speed"] == max(rates.values())
     assert by_goal["context"].settings.ctx_size == max(p.settings.ctx_size for p in by_goal.values())
     assert by_goal["quality"].model.weights_bytes == max(p.model.weights_bytes for p in by_goal.values())
+
+
+def test_threads_leave_room_for_a_busy_neighbour() -> None:
+    """As many spinning threads as cores beside a busy program would be ten times slower."""
+    host = machine(0, 32)
+    quiet = plan_of("smollm2", host)
+    busy = plan_of("smollm2", replace(host, cpu=replace(host.cpu, busy=host.cpu.threads_total - 2.0)))
+    assert quiet.settings.threads == host.cpu.cores - 1
+    assert busy.settings.threads == 2
+    assert any("busy" in reason for reason in busy.reasons)
