@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 from localrun.hardware.facts import Backend, Host
 from localrun.model.facts import Model, Shape
 from localrun.plan.graph import (
@@ -24,10 +27,10 @@ from localrun.units import MIB
 CONTEXT: dict[Backend, int] = {
     "cuda": 420 * MIB, "rocm": 400 * MIB, "sycl": 300 * MIB, "vulkan": 200 * MIB, "metal": 60 * MIB
 }  # fmt: skip
-#: Resident memory of the engine's process without a model, measured (bench/memory_truth.py).
-PROCESS = 110 * MIB
+#: Resident memory of the engine's process beside the model's buffers, measured (bench/memory_truth.py).
+PROCESS = 32 * MIB
 #: Resident memory per vocabulary entry: token text, its hash entries and the merges, measured.
-PER_TOKEN = 400
+PER_TOKEN = 700
 
 
 def graph_buffers(model: Model, host: Host, settings: Settings, placed: Placement) -> tuple[Estimate, ...]:
@@ -42,11 +45,14 @@ def graph_of(model: Model, host: Host, settings: Settings) -> Graph:
     return Graph.of(model.shape, settings, model.architecture, flash)
 
 
-def graphs_of(graph: Graph, settings: Settings, placed: Placement) -> tuple[Estimate, ...]:
-    """`graph_buffers` for a graph that is known already."""
+def graphs_of(
+    graph: Graph, settings: Settings, placed: Placement, memo: dict[object, Estimate] | None = None
+) -> tuple[Estimate, ...]:
+    """`graph_buffers` for a graph that is known already; `memo` keeps what was computed for it."""
+    memo = {} if memo is None else memo
     cpu, layers = len(placed.devices) - 1, placed.layers
     if not cpu:
-        return (on_cpu(graph),)
+        return (_once(memo, "cpu", partial(on_cpu, graph)),)
     overridden = settings.n_cpu_moe > 0 or bool(settings.override_tensor)
     pipelined = cpu > 1 and layers[0] != cpu and not overridden
     offloads = placed.copied > 0 and graph.batch >= OFFLOAD_BATCH
@@ -60,8 +66,19 @@ def graphs_of(graph: Graph, settings: Settings, placed: Placement) -> tuple[Esti
         layers_on_cpu=layers[0] == cpu,
         pipelined=pipelined,
     ) for device in range(cpu)]  # fmt: skip
-    gpus = [on_gpu(graph, share) if busy else NOTHING for share, busy in zip(shares, used, strict=True)]
-    return (*gpus, beside_gpus(graph, layers[0] == cpu, pipelined))
+    gpus = [
+        _once(memo, share, partial(on_gpu, graph, share)) if busy else NOTHING
+        for share, busy in zip(shares, used, strict=True)
+    ]
+    beside = layers[0] == cpu, pipelined
+    return (*gpus, _once(memo, beside, partial(beside_gpus, graph, *beside)))
+
+
+def _once(memo: dict[object, Estimate], key: object, compute: Callable[[], Estimate]) -> Estimate:
+    found = memo.get(key)
+    if found is None:
+        found = memo[key] = compute()
+    return found
 
 
 def planned(estimate: Estimate) -> int:
@@ -97,6 +114,8 @@ def mmproj(file_bytes: int) -> Estimate:
 def host_overhead(model: Model, settings: Settings, kv: KvLayout) -> int:
     """RAM beside weights, cache and graph; the prompt cache and the checkpoints at their fullest."""
     process = PROCESS + PER_TOKEN * model.shape.n_vocab
+    # One quantized operand of a matrix product, in the CPU backend's work area.
+    process += settings.ubatch_size * max(max(model.shape.n_ff, default=0), model.shape.n_embd) * 5 // 4
     return (
         process + output_buffer(model.shape, settings) + settings.cache_ram
         + checkpoints(model.shape, settings, kv)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 from localrun.hardware.facts import Gpu, Host
 from localrun.model.facts import Model
 from localrun.plan.compute import CONTEXT, graph_of, graphs_of, host_overhead, planned
-from localrun.plan.graph import Graph
+from localrun.plan.graph import Estimate, Graph
 from localrun.plan.kv import KvLayout, kv_cache
 from localrun.plan.placement import Placement, place
 from localrun.plan.values import DeviceMemory, Settings
-from localrun.plan.weights import Weights
+from localrun.plan.weights import Weights, spans
 from localrun.units import MIB
 
 #: Left free on a device: what other programs may take while the model runs, and fragmentation.
@@ -19,10 +20,26 @@ GPU_MARGIN = 256 * MIB
 RAM_MARGIN = 512 * MIB
 
 
+@dataclass(frozen=True, slots=True)
+class _Context:
+    """What depends on the context's settings alone, and so is computed once for all placements."""
+
+    kv: KvLayout
+    graph: Graph
+    below: tuple[int, ...]  # bytes of cache of blocks 0..i-1 at [i]
+    overhead: int  # of the host
+    memo: dict[object, Estimate]
+
+    @classmethod
+    def of(cls, model: Model, host: Host, settings: Settings) -> _Context:
+        kv = kv_of(model, settings)
+        below = tuple(accumulate(kv.per_layer, initial=0))
+        return cls(kv, graph_of(model, host, settings), below, host_overhead(model, settings, kv), {})
+
+
 def memory(model: Model, host: Host, settings: Settings) -> tuple[DeviceMemory, ...]:
     """GPUs in order, then "CPU"; placed tensor by tensor. Raises UsageError for what no engine takes."""
-    placed, kv = place(model, host, settings), kv_of(model, settings)
-    return _devices(model, host, settings, placed, kv, graph_of(model, host, settings))
+    return _devices(host, settings, place(model, host, settings), _Context.of(model, host, settings))
 
 
 def kv_of(model: Model, settings: Settings) -> KvLayout:
@@ -39,26 +56,24 @@ class Sizer:
     model: Model
     host: Host
     weights: Weights
-    _known: dict[tuple[object, ...], tuple[KvLayout, Graph]] = field(default_factory=dict)
+    _known: dict[tuple[object, ...], _Context] = field(default_factory=dict)
 
     @classmethod
     def of(cls, model: Model, host: Host, settings: Settings) -> Sizer:
         return cls(model, host, Weights.of(model, host, settings))
 
     def memory(self, settings: Settings) -> tuple[DeviceMemory, ...]:
-        kv, graph = self._of(settings)
-        return _devices(self.model, self.host, settings, self.weights.place(settings), kv, graph)
+        return _devices(self.host, settings, self.weights.place(settings), self._of(settings))
 
     def kv(self, settings: Settings) -> KvLayout:
-        return self._of(settings)[0]
+        return self._of(settings).kv
 
-    def _of(self, s: Settings) -> tuple[KvLayout, Graph]:
+    def _of(self, s: Settings) -> _Context:
         key = (s.ctx_size, s.cache_type_k, s.cache_type_v, s.batch_size, s.ubatch_size, s.parallel,
-               s.kv_unified, s.swa_full, s.flash_attn)  # fmt: skip
+               s.kv_unified, s.swa_full, s.flash_attn, s.cache_ram, s.ctx_checkpoints)  # fmt: skip
         known = self._known.get(key)
         if known is None:
-            known = kv_of(self.model, s), graph_of(self.model, self.host, s)
-            self._known[key] = known
+            known = self._known[key] = _Context.of(self.model, self.host, s)
         return known
 
 
@@ -76,13 +91,13 @@ def ram_budget(host: Host) -> int:
 
 
 def _devices(
-    model: Model, host: Host, settings: Settings, placed: Placement, kv: KvLayout, graph: Graph
+    host: Host, settings: Settings, placed: Placement, context: _Context
 ) -> tuple[DeviceMemory, ...]:
     cpu = len(host.gpus)
     caches = [0] * (cpu + 1)
-    for il, device in enumerate(placed.layers[:-1]):
-        caches[device] += kv.per_layer[il]
-    graphs = [planned(estimate) for estimate in graphs_of(graph, settings, placed)]
+    for device, start, stop in spans(placed.layers[:-1]):
+        caches[device] += context.below[stop] - context.below[start]
+    graphs = [planned(estimate) for estimate in graphs_of(context.graph, settings, placed, context.memo)]
     rows = []
     for i, gpu in enumerate(host.gpus):
         # The driver's context is made for every GPU that the engine sees.
@@ -91,10 +106,8 @@ def _devices(
             _row(placed.devices[i], placed.weights[i], caches[i], graphs[i], overhead, budget(gpu), 0)
         )
     mapped = placed.weights[cpu] - placed.repacked if settings.mmap else 0
-    overhead = host_overhead(model, settings, kv)
-    rows.append(
-        _row("CPU", placed.weights[cpu], caches[cpu], graphs[cpu], overhead, ram_budget(host), mapped)
-    )
+    rows.append(_row("CPU", placed.weights[cpu], caches[cpu], graphs[cpu], context.overhead,
+                     ram_budget(host), mapped))  # fmt: skip
     return tuple(rows)
 
 
