@@ -75,7 +75,7 @@ def text_of(entry: Entry, host: Host, called: str) -> str:
     plan = replace(plan, host=replace(plan.host, name=called))
     if plan.verdict == "too-big":
         return _does_not_fit(entry, plan)
-    extras = replace(extras_for(entry, plan.model), tag=tag_for(entry, plan.model))
+    extras = extras_for(entry, plan.model)._replace(tag=tag_for(entry, plan.model))
     head = ""
     if not extras.tag:
         files = tuple(ModelFile(f"{_FOLDER}/{name}", 0) for name in _file_names(entry, plan))

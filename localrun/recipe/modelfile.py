@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from localrun.errors import LocalrunError
@@ -77,8 +76,7 @@ class Command(NamedTuple):
     keyword: str = ""  # as it was written
 
 
-@dataclass(frozen=True, slots=True)
-class Modelfile:
+class Modelfile(NamedTuple):
     commands: tuple[Command, ...]
 
     def pairs(self) -> tuple[tuple[str, str], ...]:
@@ -86,18 +84,16 @@ class Modelfile:
         return tuple((c.name, c.args) for c in self.commands)
 
 
-@dataclass(slots=True)
 class _Places:
     """Offsets to lines, for offsets that never go back, so that a file is counted once."""
 
-    text: str
-    at: int = 0
-    line: int = 1
-    start: int = 0
-    returns: bool = field(init=False)
+    __slots__ = ("at", "line", "returns", "start", "text")
 
-    def __post_init__(self) -> None:
-        self.returns = "\r" in self.text
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.at = self.start = 0
+        self.line = 1
+        self.returns = "\r" in text
 
     def find(self, offset: int) -> tuple[int, int]:
         text, at = self.text, self.at

@@ -9,8 +9,7 @@ from __future__ import annotations
 import math
 import os.path
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from localrun.model.ollama_name import is_cloud, parse_name
 from localrun.plan.values import Plan
@@ -24,8 +23,7 @@ _WEIGHTS = (".gguf", ".bin", ".safetensors")
 _ONCE = frozenset({"template", "system", "adapter", "renderer", "parser", "requires"})
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(NamedTuple):
     severity: Literal["error", "warning"]
     line: int  # from 1
     column: int

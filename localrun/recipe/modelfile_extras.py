@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from localrun.model.entry import Entry, Repo
 from localrun.model.facts import Model
 from localrun.model.sized import repo_of
@@ -29,7 +27,7 @@ def extras_for(entry: Entry, model: Model) -> Extras:
         not model.chat_template and entry.name.startswith("deepseek-v3.2")
     ):
         renderer, parser = _DEEPSEEK
-        extras = replace(extras, renderer=renderer, parser=parser, lost=(_NO_DSML,))
+        extras = extras._replace(renderer=renderer, parser=parser, lost=(_NO_DSML,))
     return extras
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from localrun.errors import LocalrunError
 from localrun.plan.values import Plan, Settings
@@ -26,8 +26,7 @@ _DROP_IN = "/etc/systemd/system/ollama.service.d/localrun.conf"
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
-@dataclass(frozen=True, slots=True)
-class Split:
+class Split(NamedTuple):
     """One plan, divided by where Ollama can be told of it."""
 
     environment: Environment
