@@ -21,27 +21,28 @@ PARSERS = frozenset(
     poolside-v1 qwen3 qwen3-coder qwen3-thinking qwen3-vl-instruct qwen3-vl-thinking qwen3.5""".split()  # noqa: SIM905
 )
 
+_PATHS = ("model", "adapter", "draft")
+_LINE_END = re.compile(r"\r\n|\r|\n")
 _ESCAPE = re.compile(r"\\[ntr\"]")
 
 
 def text_warnings(modelfile: Modelfile, source: bytes | str) -> Warnings:
     """Warnings that need the text as it was written, and those on texts of single commands."""
-    yield from _lost(source)
+    text = source_text(source)
+    yield from _lost(text)
+    yield from _inline_comments(modelfile, text)
     for c in modelfile.commands:
-        yield from _inline_comment(c)
         yield from _escapes(c)
         yield from _template(c)
         yield from _names(c)
 
 
-def _lost(source: bytes | str) -> Warnings:
-    text = source_text(source)
+def _lost(text: str) -> Warnings:
     bad = dropped(text)
     if not bad:
         return
-    lines = re.split(r"\r\n|\r|\n", text)
     first = re.compile("[" + "".join(map(re.escape, sorted(bad))) + "]")
-    for number, content in enumerate(lines, 1):
+    for number, content in enumerate(_LINE_END.split(text), 1):
         if not content.lstrip(" \t").startswith("#") and (match := first.search(content)):
             place = Command("", "", number, match.start() + 1)
             code = f"U+{ord(match[0]):04X}"
@@ -52,14 +53,19 @@ def _lost(source: bytes | str) -> Warnings:
             )
 
 
-def _inline_comment(c: Command) -> Warnings:
-    if (
-        c.name not in ("model", "adapter", "draft")
-        and " #" in c.args
-        and "\n" not in c.args
-        and len(c.args) < 200
-    ):
-        yield c, f"there are no inline comments: the value is {c.args!r}", "a comment needs a line of its own"
+def _inline_comments(modelfile: Modelfile, text: str) -> Warnings:
+    suspects = [
+        c for c in modelfile.commands if c.name not in _PATHS and " #" in c.args and len(c.args) < 200
+    ]
+    lines = _LINE_END.split(text) if suspects else []
+    for c in suspects:
+        # A value between quotation marks is meant as it stands.
+        if lines[c.line - 1].rstrip(" \t").endswith(c.args):
+            yield (
+                c,
+                f"there are no inline comments: the value is {c.args!r}",
+                "a comment needs a line of its own",
+            )
 
 
 def _escapes(c: Command) -> Warnings:
@@ -82,7 +88,7 @@ def _template(c: Command) -> Warnings:
             ("delete TEMPLATE: the template in the GGUF file is used then"),
         )
     elif c.args.count("{{") != c.args.count("}}"):
-        yield c, "{{ and }} do not pair up: ollama create refuses the template", "close every {{"
+        yield c, "{{ and }} do not pair up: ollama create may refuse the template", "close every {{"
     elif "{{" not in c.args:
         yield c, "a template without {{ .Prompt }} or {{ .Messages }} never shows the user's words", ""
 

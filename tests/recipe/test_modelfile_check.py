@@ -116,6 +116,11 @@ def test_parameters_are_judged_against_the_model_and_the_machine(parameter, word
     assert any(word in t for t in texts(f"FROM x\nPARAMETER {parameter}\n", plan=on))
 
 
+@pytest.mark.parametrize("value", ['"write C # and F #"', '"""C #\nF #"""', "C#", '"a #b"'])
+def test_a_hash_between_quotation_marks_or_in_a_word_is_meant(value):
+    assert check(f"FROM x\nSYSTEM {value}\n") == ()
+
+
 def test_findings_are_in_the_order_of_the_text_errors_first():
     source = "FROM x\nSYSTEM 'a'\nPARAMETER low_vram 1\nPARAMETER num_ctx x\n"
     assert [(f.severity, f.line) for f in check(source)] == [("error", 4), ("warning", 2), ("warning", 3)]
