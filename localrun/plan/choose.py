@@ -9,6 +9,7 @@ from math import log2
 from localrun.errors import UsageError
 from localrun.hardware.facts import Host
 from localrun.model.facts import Model
+from localrun.plan.boundary import fill
 from localrun.plan.fit import Candidate, Fitter
 from localrun.plan.kv import check_types
 from localrun.plan.quality import ACCEPTABLE, cache_loss, loss
@@ -94,9 +95,14 @@ def base(host: Host, wanted: Wanted) -> Settings:
 
 
 def threads_for(host: Host) -> int:
-    """Physical cores, one left to the system where there are more than four: a full machine stalls
-    llama.cpp's spinning threads."""
-    return max(1, host.cpu.cores - 1 if host.cpu.cores > 4 else host.cpu.cores)
+    """Physical cores that are free, one left to the system where there are more than four.
+
+    llama.cpp's threads spin at barriers: with as many as there are cores, one busy neighbour makes
+    all of them wait, and the speed falls by ten times and more.
+    """
+    cpu = host.cpu
+    free = int(cpu.threads_total - cpu.busy + 0.5)
+    return max(1, min(cpu.cores - 1 if cpu.cores > 4 else cpu.cores, free))
 
 
 def choose(model: Model, host: Host, wanted: Wanted, rates: Rates) -> Choice:
@@ -116,35 +122,7 @@ def choose(model: Model, host: Host, wanted: Wanted, rates: Rates) -> Choice:
 
 def refine(choice: Choice) -> Choice:
     """The last steps, which only the chosen quantization is worth."""
-    fitter = choice.fitter
-    return Choice(fitter, _larger_batch(fitter, _boundary(fitter, choice.found), fitter.wanted))
-
-
-def _boundary(fitter: Fitter, found: Candidate) -> Candidate:
-    """One layer's experts need not go to RAM whole: keep the parts of it on the GPU that have room."""
-    s = found.settings
-    ours = fitter.wanted.n_cpu_moe is None and fitter.wanted.override_tensor is None
-    if found.verdict != "fits" or not ours or not s.n_cpu_moe or len(fitter.host.gpus) != 1:
-        return found
-    layer = s.n_cpu_moe - 1
-    for parts in ("up", "up|gate"):
-        pattern = rf"blk\.{layer}\.ffn_({parts})_exps=CPU"
-        partial = fitter.exact(replace(s, n_cpu_moe=layer, override_tensor=(pattern,)))
-        if partial.verdict == found.verdict and partial.rate > found.rate:
-            return partial
-    return found
-
-
-def _larger_batch(fitter: Fitter, found: Candidate, wanted: Wanted) -> Candidate:
-    """Experts in RAM are copied to the GPU once per ubatch of a prompt: a larger one pays if it fits."""
-    s = found.settings
-    if wanted.ubatch_size or wanted.batch_size or not s.n_cpu_moe or not s.n_gpu_layers or s.override_tensor:
-        return found
-    for size in (2048, 1024):
-        larger = fitter.evaluate(replace(s, ubatch_size=size))
-        if larger.verdict == found.verdict and larger.rate >= found.rate * 0.999:
-            return larger
-    return found
+    return Choice(choice.fitter, fill(choice.fitter, choice.found))
 
 
 def utility(found: Candidate, quant: str, goal: Goal) -> tuple[float, ...]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from localrun.hardware.facts import Host
 from localrun.model.facts import Model
 from localrun.plan.kv import KvLayout
-from localrun.plan.memory import Sizer, memory
+from localrun.plan.memory import Sizer
 from localrun.plan.rates import Rates
 from localrun.plan.speed import Traffic
 from localrun.plan.values import DeviceMemory, Settings, Verdict, Wanted
@@ -64,6 +64,7 @@ class Fitter:
     traffic: Traffic
     overrides: tuple[str, ...]  # those that `sizer` and `traffic` have counted in
     plain: Sizer | None = field(default=None)  # without repacking, made when it is needed
+    others: dict[tuple[object, ...], tuple[Sizer, Traffic]] = field(default_factory=dict)  # by override
 
     @classmethod
     def of(cls, model: Model, host: Host, wanted: Wanted, settings: Settings, rates: Rates) -> Fitter:
@@ -75,20 +76,24 @@ class Fitter:
         devices, kv = sizer.memory(settings), sizer.kv(settings)
         return self._candidate(settings, devices, kv, self.traffic)
 
-    def exact(self, settings: Settings) -> Candidate:
-        """The same, tensor by tensor, for settings with overrides of their own."""
-        devices = memory(self.model, self.host, settings)
-        return self._candidate(settings, devices, self.sizer.kv(settings), self.traffic_for(settings))
-
     def evaluate_any(self, settings: Settings) -> Candidate:
-        """The quick way where it is right, else the exact one."""
-        same = settings.override_tensor == self.overrides
-        return self.evaluate(settings) if same else self.exact(settings)
+        """The same for settings with overrides of their own, which take a walk over all tensors."""
+        if settings.override_tensor == self.overrides:
+            return self.evaluate(settings)
+        sizer, traffic = self._overridden(settings)
+        return self._candidate(settings, sizer.memory(settings), sizer.kv(settings), traffic)
 
     def traffic_for(self, settings: Settings) -> Traffic:
         if settings.override_tensor == self.overrides:
             return self.traffic
-        return Traffic.of(self.model, self.host, settings, self.traffic.rates)
+        return self._overridden(settings)[1]
+
+    def _overridden(self, settings: Settings) -> tuple[Sizer, Traffic]:
+        key = (settings.override_tensor, settings.repack)
+        if key not in self.others:
+            sizer = Sizer.of(self.model, self.host, settings)
+            self.others[key] = sizer, Traffic.of(self.model, self.host, settings, self.traffic.rates)
+        return self.others[key]
 
     def _candidate(
         self, settings: Settings, devices: tuple[DeviceMemory, ...], kv: KvLayout, traffic: Traffic
@@ -123,7 +128,7 @@ class Fitter:
         if wanted.n_cpu_moe is not None:
             return [*self._by_layers(settings, wanted.n_cpu_moe), self._at(settings, 0, wanted.n_cpu_moe)]
         found = self._by_experts(settings, head)
-        if not _on_gpu(found[-1]):
+        if not on_gpu(found[-1]):
             found += self._by_layers(settings, self._moe_layers())
             found += self._by_layers(settings, 0) if self._moe_layers() else []
         return [*found, self._at(settings, 0, 0)]
@@ -135,15 +140,15 @@ class Fitter:
         """Everything on the GPUs, or with as few layers' experts in RAM as it takes."""
         full = self._at(settings, layers, 0)
         most = self._moe_layers()
-        if _on_gpu(full) or not most:
+        if on_gpu(full) or not most:
             return [full]
-        least = bisect(1, most, lambda n: _on_gpu(self._at(settings, layers, n)))
+        least = bisect(1, most, lambda n: on_gpu(self._at(settings, layers, n)))
         return [self._at(settings, layers, least)]
 
     def _by_layers(self, settings: Settings, n_cpu_moe: int) -> list[Candidate]:
         """As many whole layers on the GPUs as fit."""
         head = self.model.shape.n_layers + 1
-        fewer = bisect(0, head, lambda n: _on_gpu(self._at(settings, head - n, n_cpu_moe)))
+        fewer = bisect(0, head, lambda n: on_gpu(self._at(settings, head - n, n_cpu_moe)))
         return [self._at(settings, head - fewer, n_cpu_moe)]
 
     def _at(self, settings: Settings, layers: int, n_cpu_moe: int) -> Candidate:
@@ -191,7 +196,7 @@ def _fill(sizes: list[int], room: list[float]) -> list[int]:
     return counts
 
 
-def _on_gpu(candidate: Candidate) -> bool:
+def on_gpu(candidate: Candidate) -> bool:
     """Whether no GPU is over its budget."""
     return all(d.total <= d.budget for d in candidate.memory[:-1])
 
