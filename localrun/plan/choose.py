@@ -113,11 +113,16 @@ def choose(model: Model, host: Host, wanted: Wanted, rates: Rates) -> Choice:
     smallest = fitter.best(replace(_typed(settings, *types[-1]), ctx_size=sizes[-1]))
     enough = smallest.rate * (1 - _MAY_COST[wanted.goal if wanted.ctx_size != "max" else "context"])
     for ctx in sizes if smallest.verdict != "too-big" else ():
-        for k, v in types:
-            candidate = fitter.best(replace(_typed(settings, k, v), ctx_size=ctx))
-            if candidate.verdict == smallest.verdict and candidate.rate >= enough * 0.999:
-                return Choice(fitter, candidate)
+        found = [fitter.best(replace(_typed(settings, k, v), ctx_size=ctx)) for k, v in types]
+        good = [c for c in found if c.verdict == smallest.verdict and c.rate >= enough * 0.999]
+        if good:
+            # A smaller cache may leave room for layers: worth it where it is clearly faster.
+            return Choice(fitter, max(good, key=_worth))
     return Choice(fitter, smallest)
+
+
+def _worth(candidate: Candidate) -> float:
+    return log2(min(candidate.rate, _ENOUGH)) - cache_loss(candidate.settings.cache_type_k)
 
 
 def refine(choice: Choice) -> Choice:
@@ -133,7 +138,13 @@ def utility(found: Candidate, quant: str, goal: Goal) -> tuple[float, ...]:
     if goal == "speed":
         return (first, cost <= ACCEPTABLE, found.rate)
     if goal == "context":
-        return (first, cost <= ACCEPTABLE, s.ctx_size, log2(min(found.rate, _ENOUGH)) - cost)
+        return (
+            first,
+            cost <= ACCEPTABLE,
+            s.ctx_size,
+            found.rate >= _USABLE,
+            log2(min(found.rate, _ENOUGH)) - cost,
+        )
     if goal == "quality":
         return (first, found.rate >= _USABLE, -cost, found.rate)
     # Where all of them page, every bit less is worth double: the wait is what hurts.
