@@ -186,6 +186,58 @@ def hardware(json_: bool, flags: dict[str, Any], **options: Any) -> None:
     command.run(_app(**flags), options, as_json=json_)
 
 
+@cli.group(context_settings=CONTEXT)
+def engine() -> None:
+    """The llama.cpp builds on this machine, and the one that fits it."""
+
+
+@engine.command("list")
+@common
+def engine_list(json_: bool, flags: dict[str, Any]) -> None:
+    """List every llama.cpp here: build, backends, instruction sets, architectures."""
+    from localrun.commands import engine as command
+
+    command.list_engines(_app(**flags), as_json=json_)
+
+
+@engine.command("install")
+@click.option("--native", is_flag=True, help="Build llama.cpp here, for this CPU and GPU (20 CPU minutes).")
+@click.option("-j", "--jobs", type=click.IntRange(1), default=None, help="Compilers at once.")
+@common
+def engine_install(native: bool, jobs: int | None, json_: bool, flags: dict[str, Any]) -> None:
+    """Install the engine that fits this machine; says the exact command first."""
+    from localrun.commands import engine as command
+
+    command.install(_app(**flags), native, jobs, as_json=json_)
+
+
+@cli.command()
+@common
+def doctor(json_: bool, flags: dict[str, Any]) -> None:
+    """Say what is wrong with this machine's set-up, and the command that mends it.
+
+    Exit code 0: nothing stops a run. 1: something does.
+    """
+    from localrun.commands import doctor as command
+
+    sys.exit(command.run(_app(**flags), as_json=json_))
+
+
+@cli.command()
+@click.argument("file", type=click.Path(dir_okay=False))
+@click.argument("quant", metavar="TYPE")
+@click.option("-o", "--output", type=click.Path(dir_okay=False), default=None, help="The new file.")
+@click.option("--force", is_flag=True, help="Quantize what is quantized already.")
+@common
+def quantize(
+    file: str, quant: str, output: str | None, force: bool, json_: bool, flags: dict[str, Any]
+) -> None:
+    """Make FILE smaller: TYPE is a quantization of llama.cpp's, such as Q4_K_M."""
+    from localrun.commands import quantize as command
+
+    command.run(_app(**flags), file, quant, output, force, as_json=json_)
+
+
 def _interrupt(number: int, frame: object) -> None:
     del number, frame
     raise KeyboardInterrupt
