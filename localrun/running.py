@@ -150,7 +150,10 @@ def _chosen(session: Session, name: str | None, everything: bool) -> list[tuple[
     good, _ = records(session)
     stray = list(lost(session))
     if everything:
-        return [*((record.name, record.handle) for record in good), *stray]
+        # A record that never learned of its process says less than the process.
+        lost_names = {found for found, _ in stray}
+        whole = [r for r in good if r.handle.pid > 0 or r.name not in lost_names]
+        return [*((record.name, record.handle) for record in whole), *stray]
     if name is None:
         alive = [record for record in good if is_alive(record)]
         if len(alive) > 1:

@@ -31,6 +31,7 @@ class Terminal:
         self._master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
         self.raw = ""
+        self._found = 0
         self.process = subprocess.Popen(
             [sys.executable, "-c", _TAKE, *user.command(*args)],
             stdin=slave,
@@ -58,18 +59,16 @@ class Terminal:
         return _ESCAPES.sub("", self.raw)
 
     def expect(self, pattern: str, patience: float = 60.0) -> re.Match[str]:
-        """Read until `pattern` was shown. What is shown before it counts only once."""
+        """Read until `pattern` was shown after what the last call found."""
         deadline = time.monotonic() + patience
-        while not (found := re.search(pattern, self.text)):
+        while not (found := re.compile(pattern).search(self.text, self._found)):
             assert time.monotonic() < deadline, f"never shown: {pattern!r} in\n{self.text}"
             assert self._read(deadline - time.monotonic()), f"ended without {pattern!r}:\n{self.text}"
+        self._found = found.end()
         return found
 
     def type(self, text: str) -> None:
         os.write(self._master, text.encode())
-
-    def clear(self) -> None:
-        self.raw = ""
 
     def wait(self, patience: float = 60.0) -> int:
         """The shell's exit code."""

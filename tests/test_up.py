@@ -42,7 +42,7 @@ def in_foreground(user: User) -> Background:
 
     def answers() -> bool:
         assert serving.process.poll() is None, serving.wait()
-        return [r["state"] for r in user.ps()] == ["ready"]
+        return user.is_ready()
 
     until(answers, what="the engine")
     return serving
@@ -67,7 +67,7 @@ def test_up_json_is_the_entry_of_ps(faker: User) -> None:
     faker("down")
 
 
-@pytest.mark.parametrize("given", ["tiny", "TINY", "tiny.gguf", "ti-ny"])
+@pytest.mark.parametrize("given", ["TINY", "ti-ny.gguf"])
 def test_a_running_model_answers_to_its_name_whatever_the_case(faker: User, given: str) -> None:
     ready(faker, "tiny.gguf")
     assert faker("down", given).code == 0
@@ -100,14 +100,11 @@ def test_ps_of_nothing(user: User) -> None:
     assert user("ps", "--json").json() == {"schema": "localrun.ps/1", "running": []}
 
 
-@pytest.mark.parametrize(
-    "name", ["-dash.gguf", "a b.gguf", "моделька.gguf", "a,b=c.gguf", "it's.gguf", "x\ny.gguf"]
-)
+@pytest.mark.parametrize("name", ["-dash.gguf", "a,b=c.gguf", "it's 模型\n.gguf"])
 def test_odd_file_names_are_served_found_and_stopped(faker: User, name: str) -> None:
     (faker.home / "tiny.gguf").rename(faker.home / name)
     one = ready(faker, "--", f"./{name}")
     assert one["name"] == name.removesuffix(".gguf")
-    assert faker("logs", "--", str(one["name"])).code == 0
     assert faker("run", "--", str(one["name"]), "hi").code == 0
     assert faker("down", "--", str(one["name"])).code == 0
     nothing_left(faker)
@@ -308,14 +305,6 @@ def test_an_older_build_on_path_is_passed_over(faker: User) -> None:
     assert "localrun.engine.host" in done.out
 
 
-def test_an_engine_that_will_not_end_is_killed_with_its_children(faker: User) -> None:
-    faker.env["FAKE_LLAMA"] = "stubborn,fork"
-    ready(faker, "tiny.gguf")
-    assert len(faker.processes()) == 2
-    assert faker("down").code == 0
-    assert faker.processes() == []
-
-
 def test_no_engine_of_that_name_here(user: User) -> None:
     from tests.model import tiny
 
@@ -390,7 +379,7 @@ def test_two_ups_of_one_model_at_once_make_one_engine(faker: User) -> None:
 def test_down_while_up_is_starting_stops_it(faker: User) -> None:
     faker.env["FAKE_LLAMA"] = "never"
     starting = faker.start("up", "-d", "tiny.gguf")
-    until(lambda: any(r["pid"] for r in faker.ps()), what="the record")
+    until(faker.is_loading, what="the record")
     assert [r["state"] for r in faker.ps()] == ["starting"]
     assert faker("down", "tiny").code == 0
     one_line(starting.wait(), 1, "tiny was stopped while it started")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
@@ -9,8 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,6 +20,8 @@ from localrun.hardware import system
 #: Set in the environment of every process that a test starts, and so inherited by all of theirs.
 MARKER = "LOCALRUN_TEST"
 _OURS = ("LOCALRUN_", "XDG_", "HF_", "HUGGINGFACE_", "OLLAMA_", "LLAMA_", "CUDA_", "NO_COLOR", "OPENAI_")
+#: Errors, as in the suite; but what an interrupt cut off is closed by the interpreter, which would say so.
+WARNINGS = "error,ignore::ResourceWarning"
 T = TypeVar("T")
 _numbers = itertools.count(1)
 
@@ -29,7 +31,7 @@ def clean_environment(home: Path) -> dict[str, str]:
     found = {k: v for k, v in os.environ.items() if not k.startswith(_OURS)}
     path = found.get("PATH", os.defpath).split(os.pathsep)
     found["PATH"] = os.pathsep.join(p for p in path if not Path(p, "llama-server").exists())
-    return {**found, "HOME": str(home), MARKER: f"{os.getpid()}-{next(_numbers)}", "PYTHONWARNINGS": "error"}
+    return {**found, "HOME": str(home), MARKER: f"{os.getpid()}-{next(_numbers)}", "PYTHONWARNINGS": WARNINGS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +105,21 @@ class User:
     def command(*args: str | Path) -> list[str]:
         return [sys.executable, "-m", "localrun", *map(str, args)]
 
+    def records(self) -> list[dict[str, Any]]:
+        """What the state folder holds, read without a command: cheap enough to ask again and again."""
+        found = []
+        for path in sorted(self.run_folder.glob("*.json")):
+            with contextlib.suppress(OSError, ValueError):
+                found.append(json.loads(path.read_bytes()))
+        return found
+
+    def is_ready(self) -> bool:
+        return [r["state"] for r in self.records()] == ["ready"]
+
+    def is_loading(self) -> bool:
+        """The engine was spawned, and its record says so."""
+        return any(r["handle"]["pid"] for r in self.records())
+
     def ps(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self("ps", "--json").json()["running"]
         return found
@@ -133,7 +150,7 @@ class User:
             process.wait()
         left = self.processes()
         for pid in left:
-            with _gone():
+            with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         return left
 
@@ -182,11 +199,3 @@ def until(question: Callable[[], T], patience: float = 30.0, what: str = "it") -
         assert time.monotonic() < deadline, f"waited {patience:g} s for {what}"
         time.sleep(0.01)
     return answer
-
-
-@contextmanager
-def _gone() -> Iterator[None]:
-    try:
-        yield
-    except ProcessLookupError:
-        return
