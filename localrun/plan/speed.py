@@ -12,7 +12,7 @@ from itertools import accumulate, pairwise
 from math import prod
 
 from localrun.hardware.facts import Gpu, Host
-from localrun.model.facts import Model
+from localrun.model.facts import Model, Shape
 from localrun.plan.kv import KvLayout
 from localrun.plan.placement import Group, Rules, classify, layer_devices
 from localrun.plan.rates import DISK_BANDWIDTH, FILL, GPU_BANDWIDTH, LINK, RAM_BANDWIDTH, Rates
@@ -20,6 +20,7 @@ from localrun.plan.values import Band, DeviceMemory, Settings, Speed
 from localrun.plan.weights import spans
 
 _TIERS = ("vram bandwidth", "ram bandwidth", "disk", "launch overhead")
+_PLAIN_CACHE = ("f16", "bf16", "f32")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,7 @@ class Costs:
     """Seconds of one generated token, by what they are spent on."""
 
     vram: float
-    ram: float
+    ram: float  # on the CPU, whether its cores or its memory are what it waits for
     disk: float
     fixed: float
     bound: float  # what the bandwidths alone allow: no run is faster
@@ -38,88 +39,145 @@ class Costs:
 
 
 @dataclass(frozen=True, slots=True)
+class Attention:
+    """Operations over the cache for each token held: prefix sums over the blocks."""
+
+    full: tuple[float, ...]
+    windowed: tuple[float, ...]
+    indexer: tuple[float, ...]
+    window: int
+    top_k: int  # of the tokens held, those that the indexer chooses; 0 = all
+
+    @classmethod
+    def of(cls, shape: Shape) -> Attention:
+        row = 2.0 * (shape.head_dim_k + shape.head_dim_v)
+        trunk = shape.n_layers - shape.n_nextn
+        heads = [row * n if il < trunk else 0.0 for il, n in enumerate(shape.n_head)]
+        short = shape.swa_layers or (False,) * shape.n_layers
+        indexer = 2.0 * shape.indexer_heads * shape.indexer_head_dim
+        return cls(
+            tuple(accumulate((0.0 if swa else n for n, swa in zip(heads, short, strict=True)), initial=0.0)),
+            tuple(accumulate((n if swa else 0.0 for n, swa in zip(heads, short, strict=True)), initial=0.0)),
+            tuple(indexer * min(il, trunk) for il in range(shape.n_layers + 1)),
+            shape.swa_window, shape.indexer_top_k,
+        )  # fmt: skip
+
+    def work(self, start: int, stop: int, held: int) -> float:
+        """Operations of blocks start..stop-1 for one token."""
+        chosen = min(held, self.top_k) if self.top_k else held
+        return (
+            (self.full[stop] - self.full[start]) * chosen
+            + (self.windowed[stop] - self.windowed[start]) * min(held, self.window or held)
+            + (self.indexer[stop] - self.indexer[start]) * held
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Traffic:
     """A model's bytes per token, added up once: prefix sums over the blocks, index i = blocks 0..i-1."""
 
     host: Host
     rates: Rates
     n_layers: int
+    n_vocab: int
+    gpu_experts: float  # share of the dense rate that routed experts reach on a GPU
     dense: tuple[float, ...]
     active: tuple[float, ...]  # routed experts, the chosen share of them
     dense_s: tuple[float, ...]  # seconds on the CPU
     active_s: tuple[float, ...]
     experts: tuple[float, ...]  # all routed experts, bytes
     flops: tuple[float, ...]  # of one token
+    prompt_s: tuple[float, ...]  # seconds of one prompt token on the CPU
+    prompt_active_s: tuple[float, ...]  # the routed experts' part of them
+    attention: Attention
     head: float
     head_s: float
-    head_flops: float
     pinned: tuple[tuple[int, float, float], ...]  # device, bytes a token, CPU seconds: by -ot
     threads: int
+    factor: float  # seconds of this very model, measured over expected
 
     @classmethod
     def of(cls, model: Model, host: Host, settings: Settings, rates: Rates) -> Traffic:
-        """Of `settings` only override_tensor and threads count."""
+        """Of `settings` only override_tensor, repack and threads count."""
         rules = Rules.of(model, host, settings)
         shape, threads = model.shape, min(settings.threads, max(host.cpu.cores, 1))
         share = shape.n_expert_used / shape.n_expert if shape.n_expert else 1.0
-        rows = [[0.0] * 6 for _ in range(shape.n_layers)]
-        head = [0.0, 0.0, 0.0]
+        rows = [[0.0] * 8 for _ in range(shape.n_layers)]
+        gpu_experts = rates.gpu_experts(shape.n_expert_used)
+        head, head_s = 0.0, 0.0
         pinned: list[tuple[int, float, float]] = []
         bandwidth = float(host.ram.bandwidth or RAM_BANDWIDTH)
-        known: dict[tuple[object, ...], tuple[float, float, float]] = {}
+        known: dict[tuple[object, ...], tuple[float, float, float, float]] = {}
         for tensor, il, group, device in classify(model, rules):
             if il >= rules.n_trunk or group is Group.CPU or len(tensor.dims) < 2:
                 continue
             routed = group is Group.EXPERT or (group is Group.PINNED and "_exps." in tensor.name)
             key = (tensor.type, tensor.dims, routed)
             if key not in known:
-                touched = tensor.bytes * (share if routed else 1.0)
-                seconds = rates.cpu_seconds(tensor.type, touched, threads, bandwidth)
-                work = 2.0 * prod(tensor.dims) * (share if routed else 1.0)
-                known[key] = touched, seconds / _routed(rates, routed), work
-            touched, seconds, work = known[key]
+                part = share if routed else 1.0
+                touched, work, packed = (
+                    tensor.bytes * part,
+                    2.0 * prod(tensor.dims) * part,
+                    rules.repacks(tensor),
+                )
+                seconds = rates.cpu_seconds(tensor.type, touched, threads, bandwidth, packed, routed)
+                prompt = rates.prompt_seconds(tensor.type, work, threads, packed)
+                known[key] = touched, seconds, work, prompt * (rates.prompt_routed if routed else 1.0)
+            touched, seconds, work, prompt = known[key]
             if il < 0:
-                head = [head[0] + touched, head[1] + seconds, head[2] + work]
+                head, head_s = head + touched, head_s + seconds
                 continue
             row = rows[il]
             row[5] += work
+            row[6] += prompt
             if group is Group.PINNED:
-                pinned.append((device, touched / _routed(rates, routed), seconds))
+                pinned.append((device, touched / (gpu_experts if routed else 1.0), seconds))
                 continue
             row[1 if routed else 0] += touched
             row[3 if routed else 2] += seconds
-            row[4] += tensor.bytes if routed else 0.0
-        dense, active, dense_s, active_s, experts, flops = (
-            tuple(accumulate((row[i] for row in rows), initial=0.0)) for i in range(6)
+            if routed:
+                row[4] += tensor.bytes
+                row[7] += prompt
+        dense, active, dense_s, active_s, experts, flops, prompt_s, prompt_active_s = (
+            tuple(accumulate((row[i] for row in rows), initial=0.0)) for i in range(8)
         )
-        return cls(host, rates, shape.n_layers, dense, active, dense_s, active_s, experts, flops,
-                   head[0], head[1], head[2], tuple(pinned), threads)  # fmt: skip
+        factor = rates.models.get(fingerprint(model), 1.0) if rates.models else 1.0
+        return cls(host, rates, shape.n_layers, shape.n_vocab, gpu_experts, dense, active, dense_s, active_s, experts,
+                   flops, prompt_s, prompt_active_s, Attention.of(shape), head, head_s, tuple(pinned),
+                   threads, factor)  # fmt: skip
 
-    def costs(self, settings: Settings, memory: tuple[DeviceMemory, ...], kv: KvLayout) -> Costs:
-        """Seconds of one token with `FILL` tokens held."""
+    def costs(
+        self, settings: Settings, memory: tuple[DeviceMemory, ...], kv: KvLayout, held: int = FILL
+    ) -> Costs:
+        """Seconds of one token with `held` tokens in the cache, or as many as it takes."""
         rates, cpu = self.rates, len(self.host.gpus)
         bandwidth = float(self.host.ram.bandwidth or RAM_BANDWIDTH)
         streams = max(kv.streams, 1)
+        held = min(held, settings.ctx_size or held)
         # A windowed layer's cache is short: what is held of it never exceeds it.
-        held = max(kv.per_layer, default=0) * min(FILL, settings.ctx_size) / max(kv.cells * streams, 1)
+        most = max(kv.per_layer, default=0) * held / max(kv.cells * streams, 1)
+        plain = settings.cache_type_k in _PLAIN_CACHE and settings.cache_type_v in _PLAIN_CACHE
+        attend = (rates.cpu_attention if plain else rates.cpu_attention_quantized) * self.threads
         vram = ram = bound = fixed = touched = dense = 0.0
         layers = layer_devices(self.n_layers, self.host, settings)
         for device, start, stop in spans(layers[:-1]):
             middle = min(max(start, settings.n_cpu_moe), stop)
-            cache = sum(min(held, layer / streams) for layer in kv.per_layer[start:stop])
+            cache = sum(min(most, layer / streams) for layer in kv.per_layer[start:stop])
+            work = self.attention.work(start, stop, held)
+            size = self.dense[stop] - self.dense[start]
             if device == cpu:
                 middle = stop
-                size = self.dense[stop] - self.dense[start]
                 dense, touched = dense + size, touched + size
                 bound += (size + cache) / bandwidth
-                ram += self.dense_s[stop] - self.dense_s[start] + cache / (bandwidth * rates.ram)
+                attention = work / attend + cache / min(rates.cpu_cache * self.threads, bandwidth * rates.ram)
+                ram += self.dense_s[stop] - self.dense_s[start] + attention * rates.ram_time
                 fixed += (stop - start) * rates.cpu_layer
             else:
                 gpu = self.host.gpus[device]
-                size = self.dense[stop] - self.dense[start] + cache
+                size += cache
                 routed = self.active[stop] - self.active[middle]
                 speed, share = _bandwidth(gpu), rates.unified if gpu.unified else rates.gpu
-                vram += (size + routed / rates.routed) / (speed * share)
+                vram += (size + routed / self.gpu_experts) / (speed * share) + work / _flops(gpu, rates)
                 bound += (size + routed) / speed
                 fixed += (stop - start) * rates.gpu_layer + (middle - start) * rates.hop
             routed = self.active[middle] - self.active[start]
@@ -133,8 +191,12 @@ class Traffic:
             else:
                 vram += size / (_bandwidth(self.host.gpus[device]) * rates.gpu)
         disk = self._disk(memory[-1], touched, dense)
-        hops = sum(a != b for a, b in pairwise(layers)) * rates.hop
-        return Costs(vram, ram, disk, fixed + hops + rates.token, bound + disk)
+        fixed += sum(a != b for a, b in pairwise(layers)) * rates.hop + rates.token
+        fixed += self.n_vocab * rates.vocab
+        f = self.factor
+        return Costs(
+            vram * rates.vram_time * f, ram * f, disk * rates.disk_time * f, fixed * f, max(bound, disk)
+        )
 
     def _head(
         self, device: int, vram: float, ram: float, bound: float, bandwidth: float
@@ -157,43 +219,40 @@ class Traffic:
         speed = float(self.host.disk_bandwidth or DISK_BANDWIDTH)
         if dense >= touched:
             return min(touched, 2.0 * missing) / speed
-        share = min(1.0, missing / max(cpu.mapped - dense, 1.0))
+        # Not all experts are asked for alike: those that stayed are the ones in demand.
+        share = float(min(1.0, missing / max(cpu.mapped - dense, 1.0)) ** 1.25)
         return (touched - dense) * share / speed
 
     def prompt(self, settings: Settings, memory: tuple[DeviceMemory, ...]) -> float:
         """Prompt tokens per second, in ubatches."""
         rates, cpu, u = self.rates, len(self.host.gpus), max(1, min(settings.ubatch_size, settings.ctx_size))
         layers = layer_devices(self.n_layers, self.host, settings)
-        cpu_rate = rates.cpu_flops * self.threads
         seconds = 0.0
         for device, start, stop in spans(layers[:-1]):
-            work = (self.flops[stop] - self.flops[start]) * u
             if device == cpu:
-                seconds += work / cpu_rate
+                work = self.attention.work(start, stop, u // 2) / rates.prompt_attention
+                other = (work + (stop - start) * rates.prompt_layer) / self.threads
+                seconds += (self.prompt_s[stop] - self.prompt_s[start] + other) * u
                 continue
             gpu = self.host.gpus[device]
-            seconds += work / _flops(gpu, rates)
+            seconds += (self.flops[stop] - self.flops[start]) * u / _flops(gpu, rates)
             middle = min(max(start, settings.n_cpu_moe), stop)
             moved = self.experts[middle] - self.experts[start]
             if moved:
                 # llama.cpp copies a large batch's CPU weights to the GPU; a small one is done on the CPU.
-                routed = (self.flops[middle] - self.flops[start]) * u * 0.9
-                seconds += min(moved / float(gpu.link or LINK), routed / cpu_rate)
+                routed = (self.prompt_active_s[middle] - self.prompt_active_s[start]) * u
+                seconds += min(moved / float(gpu.link or LINK), routed)
         missing = missing_bytes(memory[-1])
         if missing > 0:
             seconds += min(missing * 2.0, memory[-1].mapped) / float(
                 self.host.disk_bandwidth or DISK_BANDWIDTH
             )
-        return u / seconds if seconds > 0 else 0.0
+        return u / (seconds * rates.prompt_time) if seconds > 0 else 0.0
 
 
 def missing_bytes(cpu: DeviceMemory) -> int:
     """File pages that RAM has no room for."""
     return max(0, cpu.total - cpu.budget)
-
-
-def _routed(rates: Rates, routed: bool) -> float:
-    return rates.routed if routed else 1.0
 
 
 def _bandwidth(gpu: Gpu) -> float:
@@ -205,13 +264,22 @@ def _flops(gpu: Gpu, rates: Rates) -> float:
     return float(gpu.flops or 100 * _bandwidth(gpu)) * rates.gpu_flops
 
 
-def speed_of(traffic: Traffic, settings: Settings, memory: tuple[DeviceMemory, ...], kv: KvLayout) -> Speed:
-    """The bands that a plan shows; no band's upper end is above what the bandwidths allow."""
-    costs, rates = traffic.costs(settings, memory, kv), traffic.rates
+def fingerprint(model: Model) -> str:
+    """The same text for the same weights in the same quantization, whatever the file is called."""
+    return f"{model.architecture} {model.quant} {model.parameters} {model.weights_bytes}"
+
+
+def speed_of(
+    traffic: Traffic, settings: Settings, memory: tuple[DeviceMemory, ...], kv: KvLayout, held: int = FILL
+) -> Speed:
+    """The bands that a plan shows. Until calibrated, no upper end is above what the bandwidths allow."""
+    costs, rates = traffic.costs(settings, memory, kv, held), traffic.rates
     expected = 1.0 / costs.total
-    most = 1.0 / costs.bound if costs.bound > 0 else expected * rates.high
-    expected = min(expected, most)
-    generation = Band(expected * rates.low, expected, min(expected * rates.high, most))
+    most = expected * rates.high
+    if costs.bound > 0 and not rates.calibrated:
+        most = min(most, 1.0 / costs.bound)
+        expected = min(expected, most)
+    generation = Band(expected * rates.low, expected, most)
     p = traffic.prompt(settings, memory)
     spent = (costs.vram, costs.ram, costs.disk, costs.fixed)
     bound_by = _TIERS[spent.index(max(spent))]
