@@ -6,9 +6,10 @@
 lr_status lr_pairs_make(lr_vocab *vocab, size_t count) {
     uint64_t room = 16;
     while (room * 3 < count * 4) room *= 2;
-    vocab->pairs = malloc(room * sizeof *vocab->pairs);
+    vocab->pairs = lr_table_alloc(room * sizeof *vocab->pairs);
+    vocab->pair_filter = lr_table_alloc(LR_PAIR_FILTER / 8);
     vocab->pair_mask = room - 1;
-    if (vocab->pairs == NULL) return LR_E_MEMORY;
+    if (vocab->pairs == NULL || vocab->pair_filter == NULL) return LR_E_MEMORY;
     memset(vocab->pairs, 0xff, room * sizeof *vocab->pairs);
     return LR_OK;
 }
@@ -21,6 +22,8 @@ void lr_pairs_add(lr_vocab *vocab, lr_pair pair, int keep_first) {
             return;
         }
     vocab->pairs[i] = pair;
+    const uint64_t bit = lr_pair_hash(pair.left, pair.right) % LR_PAIR_FILTER;
+    vocab->pair_filter[bit / 64] |= (uint64_t)1 << bit % 64;
 }
 
 /* Most pairs that are looked up are of single bytes: those get a table without hashing. */

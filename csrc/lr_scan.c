@@ -70,8 +70,7 @@ size_t lr_scan(const lr_split *split, lr_split_state *state, const lr_tier *tier
         unsigned limit = 0;
         int wide = 0;
         uint64_t starts = rule ? window(split, tier, rule, text + p, end - p, &chars, &wide, &limit) : 0;
-        starts &= ((uint64_t)2 << limit) - 1;
-        starts &= ~(uint64_t)1;
+        starts &= ((uint64_t)2 << limit) - 2;
         if (starts == 0) {
             const size_t next = lr_split_next(split, state, text, p);
             if (next - base > UINT32_MAX) break;
@@ -80,13 +79,12 @@ size_t lr_scan(const lr_split *split, lr_split_state *state, const lr_tier *tier
             continue;
         }
         const uint32_t from = (uint32_t)(p - base);
-        uint32_t last = 0;
-        for (; starts; starts &= starts - 1) {
-            const unsigned i = (unsigned)__builtin_ctzll(starts);
-            last = wide ? chars.at[i] : i;
-            ends[count++] = from + last;
+        if (!wide) {
+            count += tier->places(starts, from, ends + count);
+        } else {
+            for (; starts; starts &= starts - 1) ends[count++] = from + chars.at[__builtin_ctzll(starts)];
         }
-        p += last;
+        p = base + ends[count - 1];
     }
     return count;
 }

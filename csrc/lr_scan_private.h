@@ -28,6 +28,9 @@ typedef struct lr_tier {
     void (*ascii)(const lr_split *split, const uint8_t *text, lr_masks *masks);
     /* The masks of 64 characters and their LR_IS_ flags. */
     void (*flags)(const uint8_t *flags, const uint8_t *chars, lr_masks *masks);
+    /* The places of the bits, plus `from`, in order, and how many; up to LR_WINDOW are written even where there are
+     * fewer. */
+    unsigned (*places)(uint64_t bits, uint32_t from, uint32_t *out);
 } lr_tier;
 
 /* The best tier that this CPU can run, or the one of this name ("avx512", "avx2", "neon", "scalar") if it can. */

@@ -47,12 +47,21 @@ static void ascii_scalar(const lr_split *split, const uint8_t *text, lr_masks *m
     flags_scalar(flags, text, m);
 }
 
-static const lr_tier scalar = {"scalar", ascii_scalar, flags_scalar};
+static unsigned places_scalar(uint64_t bits, uint32_t from, uint32_t *out) {
+    const unsigned count = (unsigned)__builtin_popcountll(bits);
+    while (bits) {
+        /* Four at once: how many there are is hard to foresee, whether there are four more is not. */
+        for (unsigned i = 0; i < 4; i++, bits &= bits - 1) *out++ = from + (bits ? (uint32_t)__builtin_ctzll(bits) : 0);
+    }
+    return count;
+}
+
+static const lr_tier scalar = {"scalar", ascii_scalar, flags_scalar, places_scalar};
 
 #ifdef LR_X86
 
-#define AVX2 __attribute__((target("avx2")))
-#define AVX512 __attribute__((target("avx512f,avx512bw,avx512vbmi")))
+#define AVX2 __attribute__((target("avx2,bmi,bmi2,lzcnt,popcnt")))
+#define AVX512 __attribute__((target("avx512f,avx512bw,avx512vbmi,avx512vbmi2,bmi,popcnt")))
 
 AVX2 static inline uint64_t bits2(__m256i low, __m256i high) {
     return (uint32_t)_mm256_movemask_epi8(low) | (uint64_t)(uint32_t)_mm256_movemask_epi8(high) << 32;
@@ -95,6 +104,29 @@ AVX2 static void ascii_avx2(const lr_split *split, const uint8_t *text, lr_masks
     flags_avx2(flags, text, m);
 }
 
+AVX2 static unsigned places_bmi(uint64_t bits, uint32_t from, uint32_t *out) {
+    const unsigned count = (unsigned)__builtin_popcountll(bits);
+    while (bits)
+        for (unsigned i = 0; i < 4; i++, bits &= bits - 1) *out++ = from + (uint32_t)_tzcnt_u64(bits);
+    return count;
+}
+
+AVX512 static unsigned places_avx512(uint64_t bits, uint32_t from, uint32_t *out) {
+    static const uint8_t numbers[64] = {
+        0,  1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21,
+        22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43,
+        44, 45, 46, 47, 48, 49, 50, 51, 52, 53, 54, 55, 56, 57, 58, 59, 60, 61, 62, 63};
+    const __m512i places = _mm512_maskz_compress_epi8(bits, _mm512_loadu_si512(numbers)), base = _mm512_set1_epi32((int)from);
+    _mm512_storeu_si512(out, _mm512_add_epi32(_mm512_cvtepu8_epi32(_mm512_castsi512_si128(places)), base));
+    const unsigned count = (unsigned)__builtin_popcountll(bits);
+    if (count <= 16) return count;
+    _mm512_storeu_si512(out + 16, _mm512_add_epi32(_mm512_cvtepu8_epi32(_mm512_extracti32x4_epi32(places, 1)), base));
+    if (count <= 32) return count;
+    _mm512_storeu_si512(out + 32, _mm512_add_epi32(_mm512_cvtepu8_epi32(_mm512_extracti32x4_epi32(places, 2)), base));
+    _mm512_storeu_si512(out + 48, _mm512_add_epi32(_mm512_cvtepu8_epi32(_mm512_extracti32x4_epi32(places, 3)), base));
+    return count;
+}
+
 AVX512 static inline void split_flags(__m512i f, __m512i c, lr_masks *m) {
 #define BIT(k) _mm512_test_epi8_mask(f, _mm512_set1_epi8((char)(1 << (k))))
     m->letter = BIT(0), m->number = BIT(1), m->space = BIT(2), m->newline = BIT(3);
@@ -116,8 +148,8 @@ AVX512 static void ascii_avx512(const lr_split *split, const uint8_t *text, lr_m
     split_flags(_mm512_permutex2var_epi8(low, c, high), c, m);
 }
 
-static const lr_tier avx2 = {"avx2", ascii_avx2, flags_avx2};
-static const lr_tier avx512 = {"avx512", ascii_avx512, flags_avx512};
+static const lr_tier avx2 = {"avx2", ascii_avx2, flags_avx2, places_bmi};
+static const lr_tier avx512 = {"avx512", ascii_avx512, flags_avx512, places_avx512};
 #endif
 
 #ifdef LR_NEON
@@ -150,7 +182,7 @@ static void ascii_neon(const lr_split *split, const uint8_t *text, lr_masks *m) 
     flags_neon(flags, text, m);
 }
 
-static const lr_tier neon = {"neon", ascii_neon, flags_neon};
+static const lr_tier neon = {"neon", ascii_neon, flags_neon, places_scalar};
 #endif
 
 static const lr_tier *if_named(const lr_tier *tier, const char *name) {
@@ -160,8 +192,8 @@ static const lr_tier *if_named(const lr_tier *tier, const char *name) {
 const lr_tier *lr_tier_choose(const char *name) {
     const lr_tier *tier = NULL;
 #ifdef LR_X86
-    if (__builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512bw")) tier = if_named(&avx512, name);
-    if (tier == NULL && __builtin_cpu_supports("avx2")) tier = if_named(&avx2, name);
+    if (__builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512vbmi2") && __builtin_cpu_supports("avx512bw")) tier = if_named(&avx512, name);
+    if (tier == NULL && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi")) tier = if_named(&avx2, name);
 #endif
 #ifdef LR_NEON
     tier = if_named(&neon, name);

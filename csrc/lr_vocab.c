@@ -78,6 +78,7 @@ void lr_vocab_free(lr_vocab *vocab) {
     free(vocab->types);
     free(vocab->byte_pairs);
     free(vocab->pairs);
+    free(vocab->pair_filter);
     free(vocab->specials);
     free(vocab);
 }

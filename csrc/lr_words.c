@@ -2,6 +2,24 @@
 
 #include <stdlib.h>
 
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
+
+void *lr_table_alloc(size_t size) {
+    /* Large tables are looked up all over: on small pages most look-ups would miss the TLB too. */
+    const size_t page = size >= LR_HUGE_PAGE ? LR_HUGE_PAGE : 64, rounded = (size + page - 1) / page * page;
+    void *table = aligned_alloc(page, rounded);
+    if (table == NULL) return NULL;
+#if defined(__linux__) && defined(MADV_HUGEPAGE)
+    if (page == LR_HUGE_PAGE) (void)madvise(table, rounded, MADV_HUGEPAGE);
+#endif
+    memset(table, 0, rounded);
+    return table;
+}
+
+const uint8_t lr_key_mask[32] = {255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255};
+
 lr_key lr_key_long(const uint8_t *text, size_t size) {
     uint64_t hash = 0x2D358DCCAA6C78A5u ^ size;
     size_t at = 0;
@@ -13,12 +31,16 @@ lr_key lr_key_long(const uint8_t *text, size_t size) {
     return key;
 }
 
+static lr_word *allocate(size_t slots) {
+    return lr_table_alloc(slots * sizeof(lr_word));
+}
+
 int lr_words_make(lr_words *words, size_t entries) {
     size_t slots = 1024;
     while (slots < entries * 2) slots *= 2;
     memset(words, 0, sizeof *words);
-    words->slots = calloc(slots, sizeof *words->slots);
-    words->mask = slots - 1;
+    words->slots = allocate(slots);
+    words->mask = slots - 2;
     return words->slots == NULL ? -1 : 0;
 }
 
@@ -29,32 +51,36 @@ void lr_words_drop(lr_words *words) {
 }
 
 void lr_words_clear(lr_words *words) {
-    memset(words->slots, 0, (words->mask + 1) * sizeof *words->slots);
+    memset(words->slots, 0, (words->mask + 2) * sizeof *words->slots);
     words->used = 0;
     words->arena_used = 0;
 }
 
 lr_word *lr_words_find(const lr_words *words, const lr_key *key, const uint8_t *text, size_t size) {
-    for (size_t i = key->hash & words->mask; words->slots[i].n; i = (i + 1) & words->mask) {
-        lr_word *word = &words->slots[i];
-        if (word->key[0] != key->word[0] || word->key[1] != key->word[1]) continue;
-        if (size <= LR_WORD_SHORT || memcmp(words->arena + (uint32_t)word->ids[2], text, size) == 0) return word;
-    }
-    return NULL;
+    for (size_t i = key->hash & words->mask;; i = (i + 2) & words->mask)
+        for (size_t k = i; k < i + 2; k++) {
+            lr_word *word = &words->slots[k];
+            if (word->n == 0) return NULL;
+            if (word->key[0] != key->word[0] || word->key[1] != key->word[1]) continue;
+            if (size <= LR_WORD_SHORT || memcmp(words->arena + (uint32_t)word->ids[2], text, size) == 0) return word;
+        }
 }
 
 static lr_word *free_slot(const lr_words *words, uint64_t hash) {
     size_t i = hash & words->mask;
-    while (words->slots[i].n) i = (i + 1) & words->mask;
-    return &words->slots[i];
+    for (;; i = (i + 2) & words->mask) {
+        if (words->slots[i].n == 0) return &words->slots[i];
+        if (words->slots[i + 1].n == 0) return &words->slots[i + 1];
+    }
 }
 
 static int grow(lr_words *words) {
     lr_words more = *words;
-    more.mask = words->mask * 2 + 1;
-    more.slots = calloc(more.mask + 1, sizeof *more.slots);
+    const size_t slots = words->mask + 2;
+    more.mask = slots * 2 - 2;
+    more.slots = allocate(slots * 2);
     if (more.slots == NULL) return -1;
-    for (size_t i = 0; i <= words->mask; i++) {
+    for (size_t i = 0; i < slots; i++) {
         const lr_word *word = &words->slots[i];
         if (word->n == 0) continue;
         const int is_long = word->key[1] >= LR_WORD_LONG_KEY;
@@ -85,7 +111,7 @@ lr_word *lr_words_add(lr_words *words, const lr_key *key, const uint8_t *text, s
     const size_t text_units = is_long ? (size + 3) / 4 : 0;
     const int spilled = count + (is_long ? 1 : 0) > LR_WORD_INLINE;
     const int64_t place = reserve(words, text_units + (spilled ? count : 0));
-    if (place < 0 || (words->used * 2 > words->mask && grow(words) != 0)) return NULL;
+    if (place < 0 || (words->used * 4 > words->mask && grow(words) != 0)) return NULL;
     lr_word *word = free_slot(words, key->hash);
     word->key[0] = key->word[0];
     word->key[1] = key->word[1];

@@ -1,5 +1,5 @@
-/* lr_words: a hash table from short texts to the ids they encode to. Two entries share a cache line; texts of up to
- * 15 bytes lie in the entry itself, so that one comparison of 16 bytes settles a look-up.
+/* lr_words: a hash table from short texts to the ids they encode to. Two entries share a cache line and are looked at
+ * together; texts of up to 15 bytes lie in the entry itself, so that comparing 16 bytes settles a look-up.
  *
  * Owned: lr_words_make allocates, lr_words_drop frees. Borrowed: all texts; they are copied in.
  */
@@ -16,6 +16,8 @@ enum {
     LR_WORD_INLINE = 3   /* ids that fit an entry; beside a long text one fewer */
 };
 
+enum { LR_HUGE_PAGE = 1 << 21 };
+
 enum {
     LR_WORD_COUNT = 0x00ffffff,
     LR_WORD_SPILLED = 1 << 30, /* the ids lie in the arena, at ids[0] */
@@ -31,8 +33,8 @@ typedef struct lr_word {
 #define LR_WORD_LONG_KEY 0xff00000000000000u
 
 typedef struct lr_words {
-    lr_word *slots;
-    size_t mask;   /* entries - 1 */
+    lr_word *slots; /* pairs of them, on cache lines */
+    size_t mask;    /* entries - 1, without its lowest bit: the first entry of a pair */
     size_t used;
     int32_t *arena; /* in units of 4 bytes */
     size_t arena_used;
@@ -61,21 +63,21 @@ static inline uint64_t lr_short_hash(uint64_t a, uint64_t b) {
     return lr_mix(a ^ 0x9E3779B97F4A7C15u, b ^ 0xD6E8FEB86659FD93u);
 }
 
+/* 16 ones, 16 zeros. */
+extern const uint8_t lr_key_mask[32];
+
 /* The key of a text of 1 to 15 bytes of which `readable` bytes >= size can be read. */
 static inline lr_key lr_key_short(const uint8_t *text, size_t size, size_t readable) {
-    lr_key key;
+    lr_key key = {{0, 0}, 0};
     if (readable >= 16) {
-        key.word[0] = lr_load8(text);
-        key.word[1] = lr_load8(text + 8);
-        /* A shift by 64 is undefined: hence the two steps. */
-        const unsigned cut0 = size >= 8 ? 0 : (unsigned)(8 - size) * 8, cut1 = size >= 8 ? (unsigned)(16 - size) * 8 : 64;
-        key.word[0] = key.word[0] << cut0 >> cut0;
-        key.word[1] = cut1 == 64 ? 0 : key.word[1] << cut1 >> cut1;
+        /* A mask, no branch: whether a word has 8 bytes or more is what a CPU cannot foresee. */
+        uint64_t keep[2];
+        memcpy(keep, lr_key_mask + 16 - size, 16);
+        memcpy(key.word, text, 16);
+        key.word[0] &= keep[0];
+        key.word[1] &= keep[1];
     } else {
-        uint8_t copy[16] = {0};
-        memcpy(copy, text, size);
-        key.word[0] = lr_load8(copy);
-        key.word[1] = lr_load8(copy + 8);
+        memcpy(key.word, text, size);
     }
     key.word[1] |= (uint64_t)size << 56;
     key.hash = lr_short_hash(key.word[0], key.word[1]);
@@ -89,12 +91,21 @@ static inline lr_key lr_key_of(const uint8_t *text, size_t size, size_t readable
     return size <= LR_WORD_SHORT ? lr_key_short(text, size, readable) : lr_key_long(text, size);
 }
 
+/* Zeroed memory for a table, on cache lines, on huge pages where it is large; free() returns it. */
+void *lr_table_alloc(size_t size);
+
 /* 0, or -1 without memory. `entries` is a hint. */
 int lr_words_make(lr_words *words, size_t entries);
 void lr_words_drop(lr_words *words);
 
 /* Forgets all, keeps the memory. */
 void lr_words_clear(lr_words *words);
+
+/* The one of the first two entries that may hold this text; the other one has another key. */
+static inline lr_word *lr_words_first(const lr_words *words, const lr_key *key) {
+    lr_word *word = &words->slots[key->hash & words->mask];
+    return word + (word[1].key[0] == key->word[0] && word[1].key[1] == key->word[1]);
+}
 
 /* The entry of this text, or null. */
 lr_word *lr_words_find(const lr_words *words, const lr_key *key, const uint8_t *text, size_t size);
