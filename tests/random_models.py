@@ -121,7 +121,7 @@ CASES = (
     Case("llama Q8_0", Named("llama", dense(10, 1536, 12, 4, 5120, 49152)), "Q8_0"),
     Case("llama F16", Named("llama", dense(8, 2048, 16, 8, 5632, 32000)), "F16"),
     Case("llama IQ4_XS", Named("llama", dense(12, 3072, 24, 8, 8192, 32000)), mixture("IQ4_XS", "Q5_K")),
-    Case("mixtral Q4_0", Named("llama", routed(dense(16, 2048, 32, 8, 0, 32000, 64), 8, 2, 4096)), "Q4_0"),
+    Case("mixtral Q4_0", Named("llama", routed(dense(16, 2048, 32, 8, 4096, 32000, 64), 8, 2, 4096)), "Q4_0"),
     Case(
         "deepseek2 Q5_K", Named("deepseek2", latent(10, 2048, 16, 32, 6, 1408, 64000), gate_bias=True), "Q5_K"
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,8 @@ def record_run(path: Path, key: str, run: Run) -> None:
         draft.write_text(json.dumps({"schema": _SCHEMA, "runs": kept}, indent=1) + "\n", encoding="utf-8")
         draft.replace(path)
     except OSError:
-        draft.unlink(missing_ok=True)
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
 
 
 def rates_for(path: Path, key: str, ram_bandwidth: float = 0.0) -> Rates:
