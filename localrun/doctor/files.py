@@ -70,7 +70,9 @@ def _model(name: str, path: Path) -> ModelFile:
     try:
         read = read_model(path, name)
     except LocalrunError as wrong:
-        return ModelFile(name, False, "not a model" in str(wrong), str(wrong), str(path), known=True)
+        # A projector or an adapter is right as it is: no model to chat with, but no broken one.
+        other = any(words in str(wrong) for words in ("not a model", "no weights"))
+        return ModelFile(name, False, other, str(wrong), str(path), known=True)
     return ModelFile(name, read.chat_template, path=str(path), known=bool(template_file(read)))
 
 

@@ -107,7 +107,7 @@ def _listener(port: int) -> int:
         if not entry.name.isdecimal():
             continue
         try:
-            if any(os.readlink(handle.path) in inodes for handle in os.scandir(entry / "fd")):
+            if any(os.readlink(entry / "fd" / handle) in inodes for handle in os.listdir(entry / "fd")):
                 return int(entry.name)
         except OSError:
             continue
