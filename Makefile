@@ -7,7 +7,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 SOURCES := pyproject.toml setup.py $(wildcard csrc/*.py csrc/*.c csrc/*.h)
 
 .DEFAULT_GOAL := help
-.PHONY: help up test test-fast test-c lint bench clean
+.PHONY: help up test test-fast test-c test-gpu lint bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -23,6 +23,9 @@ test-fast: $(VENV)/.test ## the suite without what is slow or starts an engine
 
 test-c: ## the C tests under ASan and UBSan, and the fuzz corpus
 	$(MAKE) --no-print-directory -C csrc test
+
+test-gpu: $(VENV)/.test ## plans against a real CUDA card (docs/gpu.md); ARGS='--sdist FILE --only scout'
+	$(BIN)/python -m tests.gpu.harness $(ARGS)
 
 lint: $(VENV)/.test ## ruff and mypy --strict
 	$(BIN)/ruff check .
