@@ -177,6 +177,46 @@ def rm(name: str, json_: bool, flags: dict[str, Any]) -> None:
 
 
 @cli.command()
+@click.argument("name", required=False)
+@click.option("-o", "--output", type=click.Path(dir_okay=False), default=None, help="Write it to FILE.")
+@click.option("--check", type=click.Path(dir_okay=False), default=None, help="Judge FILE as Ollama would.")
+@click.option("--force", is_flag=True, help="Even for what does not fit.")
+@machine_options
+@plan_options
+@common
+def modelfile(name: str | None, json_: bool, flags: dict[str, Any], **options: Any) -> None:
+    """Print an Ollama Modelfile for this machine, and the environment it needs; or check one.
+
+    Exit code of --check: 1 for what Ollama refuses, 0 with warnings for what would go wrong later.
+    """
+    from localrun.commands import modelfile as command
+
+    sys.exit(command.run(_app(**flags), name, options, as_json=json_))
+
+
+@cli.command()
+@click.argument("name")
+@click.argument("text", required=False)
+@click.option("--file", type=click.Path(dir_okay=False), default=None, help="The text of FILE.")
+@click.option("--count", is_flag=True, help="Only how many.")
+@click.option("--pieces", is_flag=True, help="Each id with its bytes.")
+@click.option("--special", is_flag=True, help="Read special tokens that stand in the text as such.")
+@click.option(
+    "--as",
+    "as_",
+    type=click.Choice(["own", "llama.cpp"]),
+    default="own",
+    help="Whose ids: the model's own, or the engine's.",
+)
+@common
+def tokenize(name: str, text: str | None, json_: bool, flags: dict[str, Any], **options: Any) -> None:
+    """Token ids or a count, from the model's own vocabulary; reads standard input without TEXT."""
+    from localrun.commands import tokenize as command
+
+    command.run(_app(**flags), name, text, options, as_json=json_)
+
+
+@cli.command()
 @machine_options
 @common
 def hardware(json_: bool, flags: dict[str, Any], **options: Any) -> None:

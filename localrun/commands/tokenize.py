@@ -1,0 +1,64 @@
+"""`tokenize`: token ids, pieces or a count, from the model's own vocabulary."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from localrun.commands.base import App, put, put_json
+from localrun.commands.target import locate
+from localrun.errors import LocalrunError, UsageError
+
+_VOCABULARIES = (".json", ".model", ".tiktoken")
+
+
+def run(app: App, name: str, text: str | None, options: dict[str, Any], as_json: bool) -> None:
+    from localrun.tokenizer import Tokenizer
+
+    data = _text(text, options.get("file"))
+    tokenizer = Tokenizer.open(
+        _vocabulary(app, name), "llama.cpp" if options.get("as_") == "llama.cpp" else "own"
+    )
+    special = bool(options.get("special"))
+    if options.get("count") and not as_json:
+        put(str(tokenizer.count(data, special)))
+        return
+    ids = tokenizer.encode_array(data, special)
+    if as_json:
+        document: dict[str, Any] = {"schema": "localrun.tokens/1", "count": len(ids)}
+        if not options.get("count"):
+            document["ids"] = ids.tolist()
+        if options.get("pieces"):
+            document["pieces"] = [tokenizer.piece(i).decode("utf-8", "replace") for i in ids]
+        put_json(document)
+    elif options.get("pieces"):
+        put("\n".join(f"{i}\t{tokenizer.piece(i).decode('utf-8', 'backslashreplace')!r}" for i in ids))
+    else:
+        put(" ".join(map(str, ids)))
+
+
+def _vocabulary(app: App, name: str) -> Path:
+    """The file that holds the vocabulary of NAME; a tokenizer's own file may be named too."""
+    path = Path(name).expanduser()
+    if path.suffix in _VOCABULARIES:
+        return path
+    target = locate(app, name, None)
+    if target.path is None:
+        raise UsageError(f"{target.name} is not on this machine", f"localrun pull {target.name}")
+    return target.path
+
+
+def _text(text: str | None, file: str | None) -> str | bytes:
+    if text is not None and file:
+        raise UsageError("both TEXT and --file were given", "give one of them")
+    if file:
+        try:
+            return Path(file).read_bytes()
+        except OSError as failed:
+            raise LocalrunError(f"cannot read {file}: {failed.strerror}") from None
+    if text is not None:
+        return text
+    if sys.stdin.isatty():
+        raise UsageError("nothing to tokenize", "give TEXT or --file, or pipe text in")
+    return sys.stdin.buffer.read()
