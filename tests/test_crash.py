@@ -15,8 +15,8 @@ import pytest
 
 from localrun.config import Session, load, paths
 from localrun.model.sources import DEFAULT_MODEL
+from tests.expecting import in_foreground, nothing_left, one_line
 from tests.terminal import Terminal
-from tests.test_up import in_foreground, nothing_left, one_line
 from tests.user import Background, User, until
 
 ENDINGS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]

@@ -5,23 +5,18 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.asking import SMALL, answers, ask, free_port, question
 from tests.conftest import finish, make_user
 from tests.user import User, until
 
 pytestmark = pytest.mark.engine
-
-#: One thread and a small context: the machine may be busy, and spinning threads starve each other.
-SMALL = ("-t", "1", "-c", "1024")
 
 
 @pytest.fixture(scope="module")
@@ -40,24 +35,6 @@ def served(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[U
 @pytest.fixture(scope="module")
 def root(served: User) -> str:
     return served.endpoint()
-
-
-def ask(url: str, body: object = None, method: str = "", **headers: str) -> tuple[int, dict[str, str], bytes]:
-    """(status, headers in lower case, body); an error status is an answer too."""
-    data = json.dumps(body).encode() if body is not None else None
-    sent = {"Content-Type": "application/json", **{k.replace("_", "-"): v for k, v in headers.items()}}
-    request = urllib.request.Request(url, data, sent, method=method or None)
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    try:
-        with opener.open(request, timeout=60) as answer:
-            return answer.status, {k.lower(): v for k, v in answer.headers.items()}, answer.read()
-    except urllib.error.HTTPError as refused:
-        with refused:
-            return refused.code, {k.lower(): v for k, v in refused.headers.items()}, refused.read()
-
-
-def question(text: str = "Say hi", **more: object) -> dict[str, object]:
-    return {"messages": [{"role": "user", "content": text}], "max_tokens": 6, "seed": 1, **more}
 
 
 # ---- what it looks like from outside ---------------------------------------------------------------
@@ -283,14 +260,14 @@ def test_a_second_up_finds_the_engine_and_leaves_it(served: User) -> None:
 
 def test_the_fake_engine_has_the_real_one_s_shapes(served: User, root: str, fake_bin: Path) -> None:
     """Every key that a test leans on in the fake exists in the engine it stands for."""
-    port = _free_port()
+    port = free_port()
     fake = subprocess.Popen(
         [fake_bin / "llama-server", "--model", "x", "--alias", "smollm2", "--port", str(port), "--ctx-size", "1024"],
         stderr=subprocess.DEVNULL, env=served.env,
     )  # fmt: skip
     try:
         theirs = f"http://127.0.0.1:{port}"
-        until(lambda: _answers(theirs), what="the fake")
+        until(lambda: answers(theirs), what="the fake")
         for path in ("/health", "/slots", "/v1/models"):
             real, copied = (json.loads(ask(where + path)[2]) for where in (root, theirs))
             assert _keys(copied) <= _keys(real), path
@@ -304,18 +281,6 @@ def test_the_fake_engine_has_the_real_one_s_shapes(served: User, root: str, fake
     finally:
         fake.terminate()
         fake.wait(20)
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
-
-
-def _answers(root: str) -> bool:
-    try:
-        return ask(f"{root}/health")[0] == 200
-    except OSError:
-        return False
 
 
 def _events(body: bytes) -> list[Any]:
@@ -336,82 +301,3 @@ def _keys(value: object, prefix: str = "") -> set[str]:
 
 def _names(metrics: bytes) -> set[bytes]:
     return {line.split()[0] for line in metrics.splitlines() if line.startswith(b"llamacpp:")}
-
-
-# ---- engines of their own --------------------------------------------------------------------------
-
-
-def test_a_key_is_asked_for_and_travels_by_the_environment(owner: User) -> None:
-    done = owner("up", "-d", *SMALL, "--api-key", "s3cret")
-    assert done.code == 0, done
-    root = owner.endpoint()
-    for path in ("/v1/models", "/slots", "/metrics"):
-        assert ask(root + path)[0] == 401
-        assert ask(root + path, Authorization="Bearer s3cret")[0] == 200
-    assert ask(f"{root}/v1/chat/completions", question(), Authorization="Bearer wrong")[0] == 401
-    (pid,) = owner.engines()
-    assert b"s3cret" not in Path(f"/proc/{pid}/cmdline").read_bytes()
-    assert owner("env", "--json").json()["OPENAI_API_KEY"] == "s3cret"
-    assert owner("run", "smollm2", "hi", "-n", "2").code == 0
-    assert owner.ps()[0]["kv"]["tokens_used"] > 0, "ps asks with the key"
-    assert owner("down").code == 0
-
-
-def test_run_without_a_running_engine_starts_one_and_ends_it(owner: User) -> None:
-    done = owner("run", "smollm2", "Say hi", "-n", "4", *SMALL)
-    assert done.code == 0, done
-    assert done.out.strip()
-    assert owner.engines() == []
-    assert owner.ps() == []
-
-
-def test_two_models_run_at_once_on_two_ports(owner: User, default_model: Path) -> None:
-    other = owner.home / "Other Model ä.gguf"
-    other.symlink_to(default_model)
-    starts = [owner.start("up", "-d", *SMALL), owner.start("up", "-d", *SMALL, other)]
-    for start in starts:
-        done = start.wait()
-        assert done.code == 0, done
-    running = {r["name"]: r for r in owner.ps()}
-    assert running.keys() == {"smollm2", "Other Model ä"}
-    assert len({r["endpoint"] for r in running.values()}) == 2
-    assert owner("down").code == 2, "which one?"
-    for name, r in running.items():
-        listed = json.loads(ask(r["endpoint"] + "/models")[2])
-        assert [m["id"] for m in listed["data"]] == [name]
-    assert owner("run", "other model ä", "hi", "-n", "2").code == 0
-    assert sorted(owner("down", "--all", "--json").json()["stopped"]) == sorted(running)
-    assert owner.engines() == []
-
-
-def test_the_line_that_a_dry_run_prints_starts_the_engine(owner: User) -> None:
-    done = owner("up", "--dry-run", *SMALL)
-    assert done.code == 0, done
-    assert owner.engines() == []
-    started = subprocess.Popen(
-        ["sh", "-c", "exec " + done.out],
-        env=owner.env,
-        cwd="/",
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        port = done.out.split("--port ")[1].split()[0]
-        until(lambda: _answers(f"http://127.0.0.1:{port}"), what="the pasted line")
-        assert b"smollm2" in ask(f"http://127.0.0.1:{port}/v1/models")[2]
-    finally:
-        started.terminate()
-        assert started.wait(30) == 0
-
-
-def test_a_corrupt_model_is_one_line_and_no_process(owner: User, default_model: Path) -> None:
-    """Whole header, half the weights: refused by us or by the engine, never half served."""
-    half = owner.home / "half.gguf"
-    with default_model.open("rb") as source:
-        half.write_bytes(source.read(50_000_000))
-    done = owner("up", "-d", *SMALL, half)
-    assert done.code == 1
-    assert done.err.count("localrun: ") == 1
-    assert "Traceback" not in done.err
-    assert owner.engines() == []
-    assert owner.ps() == []

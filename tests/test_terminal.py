@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from localrun.show.text import printable, printer
+from tests.expecting import nothing_left
 from tests.terminal import Terminal
-from tests.test_up import nothing_left
 from tests.user import User
 
 
