@@ -21,7 +21,7 @@ from localrun.model.sized import model_for, quants_of, repo_of
 from localrun.plan.choose import Offer
 from localrun.plan.planner import make_plan
 from localrun.plan.values import Plan
-from localrun.recipe.modelfile_extras import extras_for, tag_for
+from localrun.recipe.modelfile_extras import extras_for
 from localrun.recipe.modelfile_plan import better, modelfile_for
 from localrun.recipe.modelfile_render import comment
 from localrun.units import GIB, format_size
@@ -75,7 +75,7 @@ def text_of(entry: Entry, host: Host, called: str) -> str:
     plan = replace(plan, host=replace(plan.host, name=called))
     if plan.verdict == "too-big":
         return _does_not_fit(entry, plan)
-    extras = extras_for(entry, plan.model)._replace(tag=tag_for(entry, plan.model))
+    extras = extras_for(entry, plan.model)
     head = ""
     if not extras.tag:
         files = tuple(ModelFile(f"{_FOLDER}/{name}", 0) for name in _file_names(entry, plan))

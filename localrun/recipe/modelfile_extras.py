@@ -20,9 +20,13 @@ _NO_DSML = (
 
 
 def extras_for(entry: Entry, model: Model) -> Extras:
-    """Sampling, licence and chat format of a catalogue entry, for files that are on this machine."""
+    """Sampling, licence and chat format of a catalogue entry, and the tag to pull; with local files, clear that."""
     sampling = tuple((name, _plain(name, value)) for name, value in entry.sampling if name in KINDS)
-    extras = Extras(sampling=sampling, licenses=(entry.license.name,) if entry.license.name else ())
+    extras = Extras(
+        tag=tag_for(entry, model),
+        sampling=sampling,
+        licenses=(entry.license.name,) if entry.license.name else (),
+    )
     if model.architecture == "deepseek32" or (
         not model.chat_template and entry.name.startswith("deepseek-v3.2")
     ):
