@@ -65,6 +65,7 @@ def graphs_of(
         copied=placed.copied if device == 0 else 0,
         layers_on_cpu=layers[0] == cpu,
         pipelined=pipelined,
+        compared=placed.devices[0].startswith(("CUDA", "ROCm")),
     ) for device in range(cpu)]  # fmt: skip
     gpus = [
         _once(memo, share, partial(on_gpu, graph, share)) if busy else NOTHING

@@ -78,7 +78,10 @@ class Graph:
     def band(self) -> float:
         if self.architecture not in FITTED:
             return 0.2
-        return 0.1 if self.legacy else 0.01
+        if self.legacy:
+            return 0.1
+        # Sparse attention that is not fused: the scores of large contexts find no hole.
+        return 0.15 if self.shape.indexer_heads and not self.flash else 0.01
 
     @property
     def legacy(self) -> bool:
@@ -245,10 +248,18 @@ class Share:
     copied: int  # the largest of those CPU weights, bytes
     layers_on_cpu: bool  # whole blocks, whose cache is then copied for attention
     pipelined: bool  # several batches in flight over several GPUs
+    compared: bool = True  # a backend whose buffers were compared: CUDA's; others add room of their own
 
 
 def on_gpu(graph: Graph, share: Share) -> Estimate:
     """One GPU's graph buffer."""
+    estimate = _on_gpu(graph, share)
+    if share.compared:
+        return estimate
+    return Estimate(estimate.low * 3 // 4, estimate.expected, estimate.high * 5 // 4)
+
+
+def _on_gpu(graph: Graph, share: Share) -> Estimate:
     shape, unit = graph.shape, 4 * graph.batch
     rows, residual = graph.inputs(on_gpu=True), 4 if share.first else 3
     if share.pipelined:

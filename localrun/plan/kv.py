@@ -140,6 +140,31 @@ def pad(n: int, to: int) -> int:
     return -(-n // to) * to
 
 
+def padding(shape: Shape, settings: Settings, row: int, align: int) -> tuple[int, ...]:
+    """Bytes by block that a GPU adds to the cache: its buffers pad rows of quantized types to `row`.
+
+    Each tensor (keys, values, the indexer's keys) is padded once, and to `align` bytes as a whole.
+    """
+    size = context(shape, settings)
+    counts = _cells(shape, settings, size)
+    windowed = shape.swa_layers or (False,) * shape.n_layers
+    added = []
+    for il, heads in enumerate(shape.n_head_kv):
+        cells = counts[1 if windowed[il] else 0] * size.streams
+        tensors = [(settings.cache_type_k, heads * shape.head_dim_k)]
+        if shape.indexer_heads:
+            tensors.append((settings.cache_type_k, shape.indexer_head_dim))
+        if not shape.mla_head_dim_k:
+            tensors.append((settings.cache_type_v, heads * shape.head_dim_v))
+        extra = 0
+        for kind, n in tensors if il < shape.n_layers - shape.n_nextn else ():
+            stored = row_bytes(kind, n) * cells
+            short = -n % row if KV_TYPES[kind][0] > 1 else 0
+            extra += pad(stored + row_bytes(kind, short), align) - stored
+        added.append(extra)
+    return tuple(added)
+
+
 def windowed_cells(shape: Shape, settings: Settings) -> int:
     """Cells per stream of the windowed layers, = all cells with swa_full or without windows."""
     return _cells(shape, settings, context(shape, settings))[1]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from itertools import accumulate
+from operator import add
 
 from localrun.hardware.facts import Gpu, Host
 from localrun.model.facts import Model
 from localrun.plan.compute import CONTEXT, graph_of, graphs_of, host_overhead, planned
 from localrun.plan.graph import Estimate, Graph
-from localrun.plan.kv import KvLayout, kv_cache
-from localrun.plan.placement import Placement, place
+from localrun.plan.kv import KvLayout, kv_cache, padding
+from localrun.plan.placement import ALIGN, ROW_PADDING, Placement, place
 from localrun.plan.values import DeviceMemory, Settings
 from localrun.plan.weights import Weights, spans
 from localrun.units import MIB
@@ -27,14 +28,20 @@ class _Context:
     kv: KvLayout
     graph: Graph
     below: tuple[int, ...]  # bytes of cache of blocks 0..i-1 at [i]
+    padded: tuple[int, ...]  # the same on a GPU, whose buffers pad
     overhead: int  # of the host
     memo: dict[object, Estimate]
 
     @classmethod
     def of(cls, model: Model, host: Host, settings: Settings) -> _Context:
         kv = kv_of(model, settings)
-        below = tuple(accumulate(kv.per_layer, initial=0))
-        return cls(kv, graph_of(model, host, settings), below, host_overhead(model, settings, kv), {})
+        below = padded = tuple(accumulate(kv.per_layer, initial=0))
+        backend = host.gpus[0].backend if host.gpus else ""
+        if backend in ROW_PADDING:
+            more = padding(model.shape, settings, ROW_PADDING[backend], ALIGN[backend])
+            padded = tuple(accumulate(map(add, kv.per_layer, more), initial=0))
+        overhead = host_overhead(model, settings, kv)
+        return cls(kv, graph_of(model, host, settings), below, padded, overhead, {})
 
 
 def memory(model: Model, host: Host, settings: Settings) -> tuple[DeviceMemory, ...]:
@@ -96,12 +103,13 @@ def _devices(
     cpu = len(host.gpus)
     caches = [0] * (cpu + 1)
     for device, start, stop in spans(placed.layers[:-1]):
-        caches[device] += context.below[stop] - context.below[start]
+        sums = context.below if device == cpu else context.padded
+        caches[device] += sums[stop] - sums[start]
     graphs = [planned(estimate) for estimate in graphs_of(context.graph, settings, placed, context.memo)]
     rows = []
     for i, gpu in enumerate(host.gpus):
         # The driver's context is made for every GPU that the engine sees.
-        overhead = CONTEXT[gpu.backend]
+        overhead = CONTEXT[gpu.backend] + (settings.moe_cache if i == 0 else 0)
         rows.append(
             _row(placed.devices[i], placed.weights[i], caches[i], graphs[i], overhead, budget(gpu), 0)
         )

@@ -27,8 +27,8 @@ _PLAIN_TYPES = frozenset(("F32", "F16", "BF16", "F64", "I8", "I16", "I32", "I64"
 #: Weight types that no kernel of a backend multiplies: they stay on the CPU.
 _CPU_ONLY = {"cuda": frozenset(("TQ1_0", "TQ2_0")), "rocm": frozenset(("TQ1_0", "TQ2_0"))}
 _BUFFER = {"cuda": "CUDA", "rocm": "ROCm", "sycl": "SYCL", "vulkan": "Vulkan", "metal": "MTL"}
-_ALIGN = {"cuda": 128, "rocm": 128, "sycl": 128, "vulkan": 64, "metal": 32}
-_ROW_PADDING = {"cuda": 512, "rocm": 512, "sycl": 512}
+ALIGN = {"cuda": 128, "rocm": 128, "sycl": 128, "vulkan": 64, "metal": 32}
+ROW_PADDING = {"cuda": 512, "rocm": 512, "sycl": 512}
 CPU_ALIGN = 32
 #: Instruction sets that the embedded engine's wheels are built for; repacking is chosen when built.
 EMBEDDED = {"x86_64": frozenset(("avx2",)), "arm64": frozenset(("neon", "dotprod"))}
@@ -126,12 +126,12 @@ class Rules:
         return tensor.type not in _CPU_ONLY.get(self.backend, ())
 
     def gpu_bytes(self, tensor: Tensor) -> int:
-        size, padding = tensor.bytes, _ROW_PADDING.get(self.backend, 1)
+        size, padding = tensor.bytes, ROW_PADDING.get(self.backend, 1)
         short = -tensor.dims[0] % padding
         if short and tensor.type not in _PLAIN_TYPES:
             # `short` is a multiple of the block, so this is exact.
             size += tensor.bytes * short // _elements(tensor.dims)
-        return _pad(size, _ALIGN.get(self.backend, CPU_ALIGN))
+        return _pad(size, ALIGN.get(self.backend, CPU_ALIGN))
 
     def cpu_bytes(self, tensor: Tensor) -> int:
         return _pad(tensor.bytes, CPU_ALIGN)

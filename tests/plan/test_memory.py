@@ -100,6 +100,21 @@ def test_checkpoints_cost_windowed_models_only() -> None:
     assert checkpoints(scout.shape, full, kv_of(scout, full)) == 0
 
 
+def test_a_cache_of_hot_experts_takes_its_room_on_the_first_gpu() -> None:
+    model = sparse_model("scout")
+    plain = memory(model, RIG, Settings(4096, n_gpu_layers=99, n_cpu_moe=48))
+    more = memory(model, RIG, Settings(4096, n_gpu_layers=99, n_cpu_moe=48, moe_cache=GIB))
+    assert [b.total - a.total for a, b in zip(plain, more, strict=True)] == [GIB, 0, 0]
+
+
+def test_a_backend_that_was_not_compared_is_planned_with_more_room() -> None:
+    cuda, case = host((24 * GIB,)), Settings(4096, n_gpu_layers=99)
+    vulkan = replace(cuda, gpus=(replace(cuda.gpus[0], backend="vulkan"),))
+    model = sparse_model("llama-8b")
+    assert memory(model, vulkan, case)[0].device == "Vulkan0"
+    assert memory(model, vulkan, case)[0].compute > memory(model, cuda, case)[0].compute
+
+
 def test_a_projector_takes_at_least_its_file() -> None:
     estimate = mmproj(GIB)
     assert GIB == estimate.low < estimate.expected < estimate.high

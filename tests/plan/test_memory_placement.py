@@ -43,6 +43,8 @@ def cases(which: str, gpus: int) -> list[Settings]:
     n = MODELS[which].shape.n_layers
     layers = (-1, 0, 1, 2, n // 2, n - 1, n, n + 1, 99, 200)
     shares = ((), (), tuple(float(draw.randint(1, 9)) for _ in range(gpus)))
+    caches = ("f16", "f16", "q8_0", "q4_0")
+    types = [draw.choice(caches) for _ in range(8)]
     return [
         Settings(
             ctx_size=draw.choice((4096, 20000)),
@@ -51,8 +53,10 @@ def cases(which: str, gpus: int) -> list[Settings]:
             override_tensor=draw.choice(OVERRIDES),
             tensor_split=draw.choice(shares) if gpus > 1 else (),
             parallel=draw.choice((1, 2)),
+            cache_type_k=kind,
+            cache_type_v=kind,
         )
-        for _ in range(8)
+        for kind in types
     ]
 
 
