@@ -1,7 +1,7 @@
 """Our placement against that of llama.cpp's own `--fit`, both put through the same model of speed.
 
-    python bench/fit.py            compares over the grid; asks the engine where bench/results/fit.json has no answer
-    python bench/fit.py --fresh    asks the engine again for every case (about a quarter of an hour)
+    python -m bench.fit            compares over the grid; asks the engine where bench/results/fit.json has no answer
+    python -m bench.fit --fresh    asks the engine again for every case (about a quarter of an hour)
 
 `--fit` sees GPUs that exist only in a dry run, with the driver's context already taken off their free
 memory, as CUDA reports it. Needs a C compiler and the embedded engine; sparse files take a few MB.
@@ -16,9 +16,6 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
-
-if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bench.machine import describe
 from localrun.hardware.facts import Host
@@ -84,9 +81,7 @@ class Compared:
     def lost(self) -> bool:
         if self.theirs is None:
             return False
-        # Of weights read from disk again and again, more than the last per cent is beyond any model.
-        least = 0.9999 if self.ours.verdict == "fits" else 0.98
-        return RANK[self.ours.verdict] < RANK[self.theirs.verdict] or self.ratio < least
+        return RANK[self.ours.verdict] < RANK[self.theirs.verdict] or self.ratio < 0.9999
 
 
 def cases() -> list[Case]:

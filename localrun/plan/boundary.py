@@ -23,6 +23,8 @@ _PART = re.compile(r"blk\.(\d+)\.(ffn_\w*exps)\.")
 _LAYERS = 3
 #: Prompts of a model with experts in RAM are read this many tokens at a time, if that costs no generation.
 _UBATCHES = (2048, 1024)
+#: A layer is touched for this many bytes more on the GPU, not for less: each is a pattern in the command.
+_TRADE = 256 * MIB
 #: What llama.cpp's --fit leaves free of a GPU beyond what we do. A larger batch may take that much of the
 #: room, and no more: a plan never generates more slowly than --fit's.
 _SPARE = FIT_MARGIN - GPU_MARGIN
@@ -81,24 +83,23 @@ def _parts(fitter: Fitter, found: Candidate) -> tuple[Part, ...]:
 
 
 def _packed(parts: Sequence[Part], found: Candidate) -> dict[Part, int]:
-    """Which GPU each part goes to that goes to one: at home where there is room, else wherever there is."""
+    """Which GPU each part goes to that goes to one; the GPU where their layers live is filled first."""
     n = found.settings.n_cpu_moe
     room = [d.budget - d.total for d in found.memory[:-1]]
     packed = {part: part.home for part in parts if part.layer >= n}
     left = [part for part in parts if part.layer < n]
-    for part in tuple(left):
-        others = sorted(range(len(room)), key=lambda gpu: (gpu != part.home, -room[gpu]))
-        gpu = next((gpu for gpu in others if part.size <= room[gpu]), None)
-        if gpu is not None:
-            room[gpu] -= part.size
-            packed[part] = gpu
-            left.remove(part)
+    homes = sorted({part.home for part in left})
+    for gpu in (*homes, *(gpu for gpu in range(len(room)) if gpu not in homes)):
+        chosen = _subset(left, room[gpu])
+        room[gpu] -= sum(part.size for part in chosen)
+        packed |= dict.fromkeys(chosen, gpu)
+        left = [part for part in left if part not in chosen]
     for gpu in range(len(room)):
         # A smaller part on the GPU for a larger one in RAM: tensors of one kind differ by their types.
         trades = (
             (theirs.size - ours.size, ours, theirs)
             for ours in packed for theirs in left
-            if packed[ours] == gpu and 0 < theirs.size - ours.size <= room[gpu]
+            if packed[ours] == gpu and _TRADE <= theirs.size - ours.size <= room[gpu]
         )  # fmt: skip
         best = max(trades, key=lambda trade: trade[0], default=None)
         if best is not None:
@@ -106,6 +107,14 @@ def _packed(parts: Sequence[Part], found: Candidate) -> dict[Part, int]:
             packed[theirs] = packed.pop(ours)
             left = [*(part for part in left if part != theirs), ours]
     return packed
+
+
+def _subset(parts: Sequence[Part], room: int) -> tuple[Part, ...]:
+    """The parts that fill `room` best; a layer more to touch must be worth it."""
+    sums: list[tuple[int, tuple[Part, ...]]] = [(0, ())]
+    for part in parts:
+        sums += [(size + part.size, (*chosen, part)) for size, chosen in sums if size + part.size <= room]
+    return max(sums, key=lambda s: s[0] - _TRADE * len({part.layer for part in s[1]}))[1]
 
 
 def _with(fitter: Fitter, found: Candidate, packed: dict[Part, int], parts: Sequence[Part]) -> Candidate:
