@@ -38,7 +38,13 @@ def test_our_plan_is_never_slower_than_fits_own(which: str, ram: int) -> None:
 @pytest.mark.engine
 @pytest.mark.parametrize(
     ("which", "gpus"),
-    [("scout", (24,)), ("scout", (12, 24)), ("llama-70b", (24, 24)), ("llama-8b", (8,)), ("v3.2", (24,))],
+    [
+        ("scout", (24,)),
+        ("scout", (12, 24)),
+        ("llama-70b", (24, 24)),
+        ("llama-8b", (8,)),
+        pytest.param("v3.2", (24,), marks=pytest.mark.slow),
+    ],
 )
 def test_the_committed_answers_are_the_engines(which: str, gpus: tuple[int, ...], tmp_path: Path) -> None:
     """--fit, asked again in the embedded engine with GPUs that exist only in a dry run."""
