@@ -239,7 +239,7 @@ def percent(line: str) -> int:
 
 #: What stops a build, causes before consequences; then what to do.
 _CAUSES = (
-    (r"(Killed signal terminated program \w+|c\+\+: fatal error: Killed.*)", "not enough RAM: fewer --jobs"),
+    (r"(Killed signal terminated program \w+)", "not enough RAM: fewer --jobs"),
     (r"(No space left on device)", "free some space in the cache folder"),
     (r"(Unsupported gpu architecture.*|unsupported GNU version.*)", "the CUDA toolkit and the compiler do not match"),
     (r"(No CMAKE_(?:C|CXX|CUDA)_COMPILER could be found.*)", "install a C++ compiler: g++ or clang++"),
