@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from localrun._ffi import ffi, lib
 from localrun.errors import ModelError
+
+if TYPE_CHECKING:
+    from localrun.native.int_list import Ints
 
 PRES = {
     "gpt-2": lib.LR_PRE_GPT2,
@@ -25,6 +29,8 @@ NORMAL, UNKNOWN, CONTROL = lib.LR_TOKEN_NORMAL, lib.LR_TOKEN_UNKNOWN, lib.LR_TOK
 USER_DEFINED, BYTE = lib.LR_TOKEN_USER_DEFINED, lib.LR_TOKEN_BYTE
 #: Ids per call of the core: 256 KiB, so that they stay in the cache until they are copied on.
 ROOM = 1 << 16
+#: So few ids are not worth a table of ints.
+FEW = 4096
 
 
 class Vocab:
@@ -70,6 +76,7 @@ class Vocab:
         self.count = count
         self.handle = ffi.gc(out[0], lib.lr_vocab_free)
         self._idle: list[_Run] = []
+        self._ints: Ints | None = None
 
     def token(self, token: int) -> bytes:
         """The bytes of one token. IndexError where there is none."""
@@ -96,6 +103,17 @@ class Vocab:
         while lib.lr_special_find(self.handle, raw, at, size, special, found, found + 1, token) == lib.LR_OK:
             yield found[0], found[1], token[0]
             at = found[1]
+
+    def extend(self, out: list[int], ids: memoryview) -> None:
+        """Appends ids of this vocabulary to a list."""
+        if len(ids) < FEW:
+            out += ids.tolist()
+            return
+        if self._ints is None:
+            from localrun.native.int_list import Ints
+
+            self._ints = Ints(self.count)
+        self._ints.append(out, int(ffi.cast("uintptr_t", ffi.from_buffer(ids))), len(ids))
 
     def encode(self, text: bytes, special: int) -> Iterator[memoryview]:
         """The ids, some ten thousand at a time, each array good until the next. The text is taken as well formed.

@@ -69,7 +69,7 @@ class Tokenizer:
     def encode(self, text: str | bytes, special: bool = False) -> list[int]:
         out: list[int] = []
         for part in self._parts(text, special):
-            out += part.tolist()
+            self._vocab.extend(out, part)
         return out
 
     def encode_array(self, text: str | bytes, special: bool = False) -> array[int]:
