@@ -274,3 +274,29 @@ def place(model: Model, host: Host, settings: Settings, build: frozenset[str] | 
                 repacked += rules.cpu_bytes(tensor) if rules.repacks(tensor) else 0
                 copied = max(copied, rules.copies(tensor))
     return Placement(rules.devices, tuple(weights), repacked, layers, copied)
+
+
+def mapped_span(model: Model, host: Host, settings: Settings) -> int:
+    """Address space of the mapped CPU buffer: per file from the first to the last byte that lies there.
+
+    This is what the engine's log calls `CPU_Mapped model buffer size`; GPU tensors in between count
+    here and in no memory, so budgets use `Placement.weights`.
+    """
+    if not settings.mmap:
+        return 0
+    rules = Rules.of(model, host, settings)
+    layers = layer_devices(model.shape.n_layers, host, settings)
+    cpu = len(rules.devices) - 1
+    ends: dict[int, tuple[int, int]] = {}
+    for tensor, il, group, pinned in classify(model, rules):
+        device = pinned if group is Group.PINNED else cpu
+        if group in (Group.BLOCK, Group.EXPERT, Group.HEAD):
+            device = layers[il if il >= 0 else -1]
+        if group is Group.EXPERT and il < settings.n_cpu_moe:
+            device = cpu
+        if device != cpu and (group is Group.PINNED or rules.gpu_takes(tensor)):
+            continue
+        if not rules.repacks(tensor):
+            first, last = ends.get(tensor.shard, (tensor.offset, 0))
+            ends[tensor.shard] = min(first, tensor.offset), max(last, tensor.offset + tensor.bytes)
+    return sum(last - first for first, last in ends.values())
