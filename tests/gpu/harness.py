@@ -194,6 +194,9 @@ def judged(plan: Plan, gpu: Gpu, ours: Measured, theirs: Measured) -> dict[str, 
         missed.append(f"takes {format_size(ours.used - device.total)} more VRAM than planned")
     if device.total - ours.used > MEMORY * gpu.vram_total:
         missed.append(f"takes {format_size(device.total - ours.used)} less VRAM than planned")
+    apart = allocated - (device.total - device.overhead)
+    if abs(apart) > MEMORY * gpu.vram_total:
+        missed.append(f"allocates {format_size(abs(apart))} {'more' if apart > 0 else 'less'} than planned")
     if abs(expected / ours.generation - 1) > SPEED:
         missed.append(f"generates {ours.generation:.1f} tok/s, planned {expected:.1f}")
     if ours.generation < theirs.generation * (1 - NOISE):

@@ -141,29 +141,34 @@ def test_a_build_says_which_tools_are_missing(monkeypatch: pytest.MonkeyPatch, t
         engine.build()
 
 
-def measured(used: int, generation: float) -> Measured:
-    return Measured({"CUDA0": used}, {}, used, generation, 100.0, (generation,))
+def measured(allocated: int, used: int, generation: float) -> Measured:
+    return Measured({"CUDA0": allocated}, {}, used, generation, 100.0, (generation,))
 
 
 @pytest.mark.parametrize(
-    ("used", "speed", "fit", "says"),
+    ("used", "allocated", "speed", "fit", "says"),
     [
-        (0, 1.0, 0.9, []),
-        (1, 1.0, 0.9, ["more VRAM"]),
-        (-1, 1.0, 0.9, ["less VRAM"]),
-        (0, 0.7, 0.6, ["generates"]),
-        (0, 1.0, 1.1, ["--fit"]),
+        (0, 0, 1.0, 0.9, []),
+        (1, 0, 1.0, 0.9, ["more VRAM"]),
+        (-1, 0, 1.0, 0.9, ["less VRAM"]),
+        (0, 1, 1.0, 0.9, ["more than planned"]),
+        (0, -1, 1.0, 0.9, ["less than planned"]),
+        (0, 0, 0.7, 0.6, ["generates"]),
+        (0, 0, 1.0, 1.1, ["--fit"]),
+        (1, 1, 0.7, 1.1, ["more VRAM", "more than planned", "planned", "--fit"]),
     ],
 )
 def test_each_broken_promise_is_named(
-    used: int, speed: float, fit: float, says: list[str], tmp_path: Path
+    used: int, allocated: int, speed: float, fit: float, says: list[str], tmp_path: Path
 ) -> None:
     """Over its memory, far under it, off in speed, slower than --fit: one line each, and none otherwise."""
     host = profile("rtx-4090")
     plan = make_plan(read_model(FULL[2].write_sparse(tmp_path)), host, harness.WANTED, advise=False)
     expected = plan.speed.generation.expected
-    took = plan.memory[0].total + used * GIB
-    row = harness.judged(plan, host.gpus[0], measured(took, expected * speed), measured(took, expected * fit))
+    device = plan.memory[0]
+    sizes = device.total - device.overhead + allocated * GIB, device.total + used * GIB
+    ours, theirs = (measured(*sizes, expected * rate) for rate in (speed, fit))
+    row = harness.judged(plan, host.gpus[0], ours, theirs)
     assert len(row["missed"]) == len(says)
     assert all(word in line for word, line in zip(says, row["missed"], strict=True))
 
