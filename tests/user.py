@@ -19,7 +19,19 @@ from localrun.hardware import system
 
 #: Set in the environment of every process that a test starts, and so inherited by all of theirs.
 MARKER = "LOCALRUN_TEST"
-_OURS = ("LOCALRUN_", "XDG_", "HF_", "HUGGINGFACE_", "OLLAMA_", "LLAMA_", "CUDA_", "NO_COLOR", "OPENAI_")
+_OURS = (
+    "LOCALRUN_",
+    "XDG_",
+    "HF_",
+    "HUGGINGFACE_",
+    "OLLAMA_",
+    "LLAMA_",
+    "CUDA_",
+    "NO_COLOR",
+    "OPENAI_",
+    "PYTHONDONT",
+    "PYTHONUNBUFFERED",
+)
 #: Errors, as in the suite; but what an interrupt cut off is closed by the interpreter, which would say so.
 WARNINGS = "error,ignore::ResourceWarning"
 T = TypeVar("T")
