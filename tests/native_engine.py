@@ -18,6 +18,9 @@ from localrun.engine import native_build
 from localrun.engine.tools import tools
 from localrun.hardware.probe import detect
 from localrun.model.sources import Net
+from localrun.plan.values import Settings
+from localrun.recipe.argv import to_argv
+from localrun.recipe.values import Launch
 
 
 def native_engine(jobs: int = 0) -> Path:
@@ -61,22 +64,20 @@ def _build(jobs: int) -> native_build.Build:
 
 
 @contextmanager
-def serving(argv: list[str], log: Path, env: dict[str, str] | None = None) -> Iterator[str]:
-    """A server from `argv` and a free port; gives its address once it answers, and ends it."""
+def serving(program: list[str], model: Path, log: Path) -> Iterator[tuple[str, int]]:
+    """A server on a free port, the log in `log`; gives address and pid once it answers, and ends it."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     with log.open("wb") as out:
-        child = subprocess.Popen(
-            [*argv, "--port", str(port)], stdout=out, stderr=out, env=env or dict(os.environ)
-        )
+        child = subprocess.Popen([*program, *flags(model, port)], stdout=out, stderr=out)
     try:
         deadline = time.monotonic() + 120
         while not _healthy(f"http://127.0.0.1:{port}/health"):
             assert child.poll() is None, log.read_text(errors="replace")
             assert time.monotonic() < deadline, "not ready"
             time.sleep(0.05)
-        yield f"http://127.0.0.1:{port}"
+        yield f"http://127.0.0.1:{port}", child.pid
     finally:
         child.terminate()
         try:
@@ -101,17 +102,15 @@ def post(url: str, body: dict[str, object]) -> dict[str, object]:
         return found
 
 
-def flags(model: Path) -> list[str]:
-    """One thread, one slot, no prompt cache: what two engines are compared with."""
-    return [
-        *("-m", str(model), "-c", "2048", "-np", "1", "-t", "1", "-tb", "1", "-fit", "off"),
-        *("--host", "127.0.0.1", "--cache-ram", "0"),
-    ]
+def flags(model: Path, port: int) -> tuple[str, ...]:
+    """One thread, one slot, no prompt cache: what two engines are compared with, as `up` would launch them."""
+    settings = Settings(ctx_size=2048, flash_attn="on", threads=1)
+    return to_argv(settings, Launch(str(model), "smollm2", port=port))
 
 
 def answer(server: Path, model: Path, folder: Path) -> str:
     """What the server says to one chat."""
-    with serving([str(server), *flags(model)], folder / "log") as url:
+    with serving([str(server)], model, folder / "log") as (url, _):
         body: dict[str, object] = {
             "messages": [{"role": "user", "content": "What is the capital of France?"}],
             "max_tokens": 20,
