@@ -3,8 +3,8 @@
     python -m bench.engines [--server PATH] [--rounds N] [--write]
 
 One thread each, turn by turn. Tokens are counted per second of CPU, so that what else the machine does falls on
-neither; on an idle machine that is the speed that a user sees. Without --server the suite's native build is taken, and made if need be
-(20 CPU minutes).
+neither; on an idle machine that is the speed that a user sees. Without --server the suite's native build is
+taken, and made if need be (20 CPU minutes).
 """
 
 from __future__ import annotations

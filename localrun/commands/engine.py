@@ -51,10 +51,13 @@ def _wheel(app: App, choice: Choice, as_json: bool) -> None:
     if not _agreed(app, "run this?"):
         return
     said = run_pip(choice, os.environ)
+    if any(e.kind == "llama-server" for e in inventory(app.session)):
+        app.tell("`up` takes llama-server first; `--engine embedded` takes this one")
     _installed(as_json, "wheel", "xllamacpp", choice.backend, said)
 
 
 def _native(app: App, host: Host, choice: Choice, jobs: int, as_json: bool) -> None:
+    have = tools()
     build = native_build.decide(
         host.system,
         host.arch,
@@ -62,7 +65,8 @@ def _native(app: App, host: Host, choice: Choice, jobs: int, as_json: bool) -> N
         cores=host.cpu.cores,
         ram=host.ram.available,
         backend=choice.backend,
-        ninja=bool(tools().ninja),
+        nvcc=have.nvcc,
+        ninja=bool(have.ninja),
         jobs=jobs,
     )
     paths = app.session.paths

@@ -102,6 +102,7 @@ def decide(
     cores: int,
     ram: int,
     backend: str = "",
+    nvcc: str = "",
     ninja: bool = False,
     jobs: int = 0,
 ) -> Build:
@@ -109,7 +110,8 @@ def decide(
 
     On x86 the instruction sets are named one by one, not left to `-march=native`: builds by GCC 12 with
     that die of SIGILL, and the folder's name then says what the engine needs. ram: bytes available.
-    backend: "cuda", "rocm" or "vulkan" where their compilers are here, "" = CPU (and Metal on a Mac).
+    backend: "cuda", "rocm" or "vulkan" where their compilers are here, "" = CPU (and Metal on a Mac); nvcc:
+    its path, which need not be on PATH.
     """
     flags = [flag.format(origin=_origin(system)) for flag in _ALWAYS]
     if arch == "x86_64":
@@ -122,6 +124,10 @@ def decide(
         flags.append(
             {"cuda": "-DGGML_CUDA=ON", "rocm": "-DGGML_HIP=ON", "vulkan": "-DGGML_VULKAN=ON"}[backend]
         )
+    if backend == "cuda":
+        # For the cards that are here: without NATIVE, llama.cpp compiles for every card since 2014.
+        flags.append("-DCMAKE_CUDA_ARCHITECTURES=native")
+        flags += [f"-DCMAKE_CUDA_COMPILER={nvcc}"] if nvcc else []
     fitting = max(1, min(cores, ram // _PER_JOB))
     return Build(tuple(flags), ninja, jobs or fitting, backend == "cuda")
 

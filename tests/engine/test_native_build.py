@@ -228,6 +228,7 @@ def test_the_gpus_compiler_adds_its_backend(backend: str, flag: str) -> None:
     assert flag in flags(backend=backend)
     assert flag not in flags()
     assert "-DGGML_RPC=ON" in flags(backend=backend)
+    assert ("-DCMAKE_CUDA_ARCHITECTURES=native" in flags(backend=backend)) == (backend == "cuda")
 
 
 def test_jobs_follow_cores_and_memory() -> None:
