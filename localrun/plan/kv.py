@@ -87,9 +87,9 @@ class ContextSize:
 
 def context(shape: Shape, settings: Settings) -> ContextSize:
     """Context padded to 256 and split over the sequences, unless they share one cache."""
-    if settings.ctx_size < 0 or settings.parallel < 1:
-        raise UsageError("context size and slots must be positive")
     wanted = settings.ctx_size or shape.n_ctx_train
+    if wanted < 1 or settings.parallel < 1 or settings.batch_size < 1 or settings.ubatch_size < 0:
+        raise UsageError("context, slots and batches must be positive")
     # n_batch is cut by the context as asked, before that is padded.
     batch = min(wanted, settings.batch_size)
     ubatch = min(batch, settings.ubatch_size or batch)

@@ -19,6 +19,7 @@ from itertools import accumulate
 from localrun.errors import UsageError
 from localrun.hardware.facts import Gpu, Host
 from localrun.model.facts import Model, Tensor
+from localrun.plan.repack import instructions, packed_bytes, repackable
 from localrun.plan.values import Settings
 
 #: What `-ncmoe N` matches in the first N blocks (common.h: LLM_FFN_EXPS_REGEX).
@@ -30,8 +31,6 @@ _BUFFER = {"cuda": "CUDA", "rocm": "ROCm", "sycl": "SYCL", "vulkan": "Vulkan", "
 ALIGN = {"cuda": 128, "rocm": 128, "sycl": 128, "vulkan": 64, "metal": 32}
 ROW_PADDING = {"cuda": 512, "rocm": 512, "sycl": 512}
 CPU_ALIGN = 32
-#: Instruction sets that the embedded engine's wheels are built for; repacking is chosen when built.
-EMBEDDED = {"x86_64": frozenset(("avx2",)), "arm64": frozenset(("neon", "dotprod"))}
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +107,7 @@ class Rules:
             devices,
             parse_overrides(settings.override_tensor, devices),
             backend,
-            _instructions(host, build) if repacks else frozenset(),
+            instructions(host, build) if repacks else frozenset(),
             model.shape.n_layers - model.shape.n_nextn,
             model.architecture,
         )
@@ -134,7 +133,8 @@ class Rules:
         return _pad(size, ALIGN.get(self.backend, CPU_ALIGN))
 
     def cpu_bytes(self, tensor: Tensor) -> int:
-        return _pad(tensor.bytes, CPU_ALIGN)
+        size = packed_bytes(tensor, self.repack) if self.repacks(tensor) else tensor.bytes
+        return _pad(size, CPU_ALIGN)
 
     def shared(self, model: Model, tensor: Tensor, group: Group) -> bool:
         """A tied head on the CPU is the embedding itself, unless repacking gives it a buffer of its own."""
@@ -151,7 +151,7 @@ class Rules:
         """Whether a weight on the CPU is copied into a CPU_REPACK buffer."""
         if not self.repack or tensor.name.startswith("token_embd") or len(tensor.dims) < 2:
             return False
-        return _repackable(tensor, self.repack)
+        return repackable(tensor, self.repack)
 
 
 def _elements(dims: tuple[int, ...]) -> int:
@@ -163,25 +163,6 @@ def _elements(dims: tuple[int, ...]) -> int:
 
 def _pad(n: int, to: int) -> int:
     return -(-n // to) * to
-
-
-def _instructions(host: Host, build: frozenset[str] | None) -> frozenset[str]:
-    built = EMBEDDED.get(host.arch, frozenset()) if build is None else build
-    return built & frozenset(host.cpu.features) if host.cpu.features else built
-
-
-def _repackable(tensor: Tensor, sets: frozenset[str]) -> bool:
-    """repack.cpp: ggml_repack_get_optimal_repack_type, for x86 and arm."""
-    rows, kind = tensor.dims[1], tensor.type
-    # 3-d weights repack only where experts are routed to (MUL_MAT_ID).
-    if len(tensor.dims) == 3 and "_exps." not in tensor.name:
-        return False
-    wide = {"avx2": {"Q4_0", "Q4_K", "IQ4_NL", "MXFP4"}, "avx512": {"Q2_K"}, "i8mm": {"Q4_K", "Q5_K", "Q6_K"}}
-    narrow = {"i8mm": {"Q4_0", "Q8_0"}, "dotprod": {"Q4_0", "Q8_0", "IQ4_NL", "MXFP4"}}
-    wide["dotprod"] = wide["i8mm"]
-    if rows % 8 == 0 and any(kind in kinds for name, kinds in wide.items() if name in sets):
-        return True
-    return rows % 4 == 0 and any(kind in kinds for name, kinds in narrow.items() if name in sets)
 
 
 def parse_overrides(

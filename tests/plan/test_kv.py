@@ -86,6 +86,8 @@ def test_windowed_cells_never_exceed_the_context() -> None:
         ("llama-8b", {"cache_type_v": "q8_0", "flash_attn": "off"}, "flash attention"),
         ("llama-8b", {"cache_type_k": "q2_K"}, "not a cache type"),
         ("llama-8b", {"parallel": 0}, "positive"),
+        ("llama-8b", {"ctx_size": -1}, "positive"),
+        ("llama-8b", {"batch_size": 0}, "positive"),
         ("llama-8b", {"ctx_size": 256, "parallel": 300}, "slots"),
     ],
 )
