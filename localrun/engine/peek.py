@@ -7,8 +7,11 @@ child (loading a GPU's backend may hang or crash), or of the program by `--versi
 
 from __future__ import annotations
 
+import contextlib
 import mmap
+import os
 import re
+import signal
 import struct
 import subprocess
 import sys
@@ -48,7 +51,7 @@ _LIBRARIES = {
     "musa": "MUSA",
 }
 _HEAD = 16 << 20
-_PATIENCE = 2.0  # seconds for one question
+_PATIENCE = 1.5  # seconds for one question
 #: Loads each library named and prints what its functions say; C++ names, mangled as GCC and Clang do.
 _ASK = """
 import ctypes, sys
@@ -85,8 +88,10 @@ def peek(program: Path | None, libraries: Sequence[Path]) -> Seen:
     """Looks at a build: its program, where it has one, and its libraries. Never raises for odd files."""
     backends, architectures = _read(program, libraries)
     asked = [p for p in libraries if p.name.startswith(("libllama.", "libllama-common.", "xllamacpp"))]
-    said = _ask(sorted({p.resolve(): p for p in asked}.values()))
-    text = _version(program) if program else ""
+    # Both at once: the first use of a GPU's library takes its time.
+    asking = _begin(_question(sorted({p.resolve(): p for p in asked}.values()))) if asked else None
+    text = _end(_begin([str(program), "--version"])) if program else ""
+    said = dict(line.split("\t", 1) for line in _end(asking).splitlines() if "\t" in line)
     version, build, commit, compiler = parse_version(text)
     found = parse_build_info(said.get("_Z16llama_build_infov", ""))
     return Seen(
@@ -172,34 +177,39 @@ def rodata(view: mmap.mmap | bytes) -> list[tuple[int, int]]:
     return found
 
 
-def _ask(paths: Sequence[Path]) -> dict[str, str]:
-    if not paths:
-        return {}
-    argv = [sys.executable, "-I", "-S", "-c", _ASK, *map(str, paths)]
-    text = _output(argv)
-    return dict(line.split("\t", 1) for line in text.splitlines() if "\t" in line)
+def _question(paths: Sequence[Path]) -> list[str]:
+    return [sys.executable, "-I", "-S", "-c", _ASK, *map(str, paths)]
 
 
-def _version(program: Path) -> str:
-    return _output([str(program), "--version"])
-
-
-def _output(argv: Sequence[str]) -> str:
-    """What a command prints; what it printed until then when it hangs or dies."""
+def _begin(argv: Sequence[str]) -> subprocess.Popen[bytes] | None:
     try:
-        done = subprocess.run(
+        return subprocess.Popen(
             argv,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            timeout=_PATIENCE,
-            check=False,
+            start_new_session=True,
         )
-    except subprocess.TimeoutExpired as late:
-        return (late.stdout or b"").decode("utf-8", "replace")
     except OSError:
+        return None
+
+
+def _end(child: subprocess.Popen[bytes] | None) -> str:
+    """What a command prints; what it printed until then when it hangs or dies."""
+    if child is None:
         return ""
-    return done.stdout.decode("utf-8", "replace")
+    try:
+        out, _ = child.communicate(timeout=_PATIENCE)
+    except subprocess.TimeoutExpired as late:
+        with contextlib.suppress(OSError):
+            os.killpg(child.pid, signal.SIGKILL)
+        child.communicate()
+        out = late.stdout or b""
+    except BaseException:
+        child.kill()
+        child.communicate()
+        raise
+    return out.decode("utf-8", "replace")
 
 
 def parse_version(text: str) -> tuple[str, int, str, str]:
