@@ -20,6 +20,8 @@ from localrun.plan.values import Band, DeviceMemory, Settings, Speed
 from localrun.plan.weights import spans
 
 _TIERS = ("vram bandwidth", "ram bandwidth", "disk", "launch overhead")
+#: Times what reading takes, from which on more memory bandwidth would hardly help.
+_CORES = 1.5
 _PLAIN_CACHE = ("f16", "bf16", "f32")
 
 
@@ -32,10 +34,17 @@ class Costs:
     disk: float
     fixed: float
     bound: float  # what the bandwidths alone allow: no run is faster
+    read: float  # of `ram`, what reading alone takes
 
     @property
     def total(self) -> float:
         return self.vram + self.ram + self.disk + self.fixed
+
+    @property
+    def bound_by(self) -> str:
+        spent = (self.vram, self.ram, self.disk, self.fixed)
+        most = _TIERS[spent.index(max(spent))]
+        return "cpu cores" if most == "ram bandwidth" and self.ram > _CORES * self.read else most
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,9 +203,9 @@ class Traffic:
         fixed += sum(a != b for a, b in pairwise(layers)) * rates.hop + rates.token
         fixed += self.n_vocab * rates.vocab
         f = self.factor
-        return Costs(
-            vram * rates.vram_time * f, ram * f, disk * rates.disk_time * f, fixed * f, max(bound, disk)
-        )
+        read = (touched + (self.head if layers[-1] == cpu else 0.0)) / (bandwidth * rates.ram)
+        return Costs(vram * rates.vram_time * f, ram * f, disk * rates.disk_time * f, fixed * f,
+                     max(bound, disk), read * rates.ram_time * f)  # fmt: skip
 
     def _head(
         self, device: int, vram: float, ram: float, bound: float, bandwidth: float
@@ -281,6 +290,4 @@ def speed_of(
         expected = min(expected, most)
     generation = Band(expected * rates.low, expected, most)
     p = traffic.prompt(settings, memory)
-    spent = (costs.vram, costs.ram, costs.disk, costs.fixed)
-    bound_by = _TIERS[spent.index(max(spent))]
-    return Speed(generation, Band(p * 0.5, p, p * 1.6), bound_by, rates.calibrated)
+    return Speed(generation, Band(p * 0.5, p, p * 1.6), costs.bound_by, rates.calibrated)

@@ -72,6 +72,14 @@ def test_threads_help_until_the_memory_is_what_waits() -> None:
     assert rates[4] < 50e9 / model.weights_bytes * 1.2
 
 
+def test_what_it_waits_for_is_named() -> None:
+    model = model_of("llama-8b")
+    assert costs(model, machine(2, 200e9), Settings(4096, threads=2)).bound_by == "cpu cores"
+    assert costs(model, machine(32, 40e9), Settings(4096, threads=32)).bound_by == "ram bandwidth"
+    gpu = costs(model, machine(gpu=True), Settings(4096, threads=8, n_gpu_layers=33))
+    assert gpu.bound_by == "vram bandwidth"
+
+
 def test_a_token_takes_longer_the_more_is_held() -> None:
     model, host = model_of("llama-8b"), machine()
     times = [costs(model, host, Settings(32768, threads=8), held=n).total for n in (0, 2048, 16384)]
