@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -55,4 +54,6 @@ def put(text: str) -> None:
 
 
 def put_json(value: Any) -> None:
+    import json
+
     put(json.dumps(value, indent=2, ensure_ascii=False))
