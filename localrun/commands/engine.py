@@ -10,7 +10,7 @@ from pathlib import Path
 from localrun.commands.base import App, put, put_json
 from localrun.engine import native_build
 from localrun.engine.install import Choice, choose, run_pip
-from localrun.engine.inventory import inventory
+from localrun.engine.inventory import inventory, uses_gpu
 from localrun.engine.tools import pinned, tools
 from localrun.errors import EngineError, UsageError
 from localrun.hardware.facts import Host
@@ -39,13 +39,17 @@ def install(app: App, native: bool, jobs: int | None, as_json: bool) -> None:
     if choice.kind == "none":
         raise EngineError("no engine for this machine's GPU can be had as it is", "update the driver first")
     if choice.kind == "wheel":
-        _wheel(app, choice, as_json)
+        _wheel(app, host, choice, as_json)
     else:
         _native(app, host, choice, jobs or 0, as_json)
 
 
-def _wheel(app: App, choice: Choice, as_json: bool) -> None:
+def _wheel(app: App, host: Host, choice: Choice, as_json: bool) -> None:
     app.tell(f"$ {shlex.join(choice.command)}")
+    here = next((e for e in inventory(app.session) if e.kind == "xllamacpp"), None)
+    if here is not None and here.release == _pin() and uses_gpu(here.seen, host.gpus) is not False:
+        _installed(as_json, "wheel", "xllamacpp", choice.backend, "that engine is already here")
+        return
     if app.offline:
         raise UsageError("engine install needs the network, and --offline forbids it")
     if not _agreed(app, "run this?"):

@@ -82,10 +82,9 @@ def choose(host: Host, tools: Tools, pin: str, *, native: bool = False) -> Choic
         return _native(host, tools, ())
     gpu = host.gpus[0] if host.gpus else None
     if gpu is None or gpu.backend == "metal":
-        what = "Metal" if gpu else "the CPU"
-        return _wheel(
-            pin, "", f"{gpu.name if gpu else 'no GPU'}: the wheel on PyPI is built for {what}", what
-        )
+        if gpu is not None:
+            return _wheel(pin, "", f"{gpu.name}: the wheel on PyPI is built for Metal", "metal")
+        return _wheel(pin, "", "no GPU: the wheel on PyPI is built for the CPU", "cpu")
     folder, why = _index(gpu, tools)
     if folder:
         return _wheel(pin, folder, why, folder)
