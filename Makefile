@@ -7,7 +7,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 SOURCES := pyproject.toml setup.py $(wildcard csrc/*.py csrc/*.c csrc/*.h)
 
 .DEFAULT_GOAL := help
-.PHONY: help up test test-fast test-c test-gpu lint bench clean
+.PHONY: help up test test-fast test-c test-build test-gpu lint bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -21,6 +21,9 @@ test: $(VENV)/.test lint test-c ## set up and run the whole suite
 test-fast: $(VENV)/.test ## the suite without what is slow or starts an engine
 	$(BIN)/python -m pytest -m "not slow and not engine"
 
+test-build: $(VENV)/.test ## build llama.cpp here (20 CPU minutes, kept) and serve the real model with it
+	LOCALRUN_TEST_BUILD=1 $(BIN)/python -m pytest tests/engine/test_native_build.py tests/commands/test_quantize.py
+
 test-c: ## the C tests under ASan and UBSan, and the fuzz corpus
 	$(MAKE) --no-print-directory -C csrc test
 
@@ -33,7 +36,7 @@ lint: $(VENV)/.test ## ruff and mypy --strict
 	$(BIN)/mypy
 
 bench: $(VENV)/.test ## the benchmarks, each as a ratio in one run
-	for script in bench/*.py; do $(BIN)/python $$script || exit 1; done
+	for name in header meter startup; do $(BIN)/python -m bench.$$name --write || exit 1; done
 
 clean: ## remove what was built here; models and state stay
 	rm -rf $(VENV) build dist *.egg-info localrun/_ffi*.so localrun/_ffi*.c

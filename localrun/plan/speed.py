@@ -101,7 +101,8 @@ class Traffic:
     attention: Attention
     head: float
     head_s: float
-    pinned: tuple[tuple[int, float, float], ...]  # device, bytes a token, CPU seconds: by -ot
+    #: By -ot: device, block, bytes a token, the same as a GPU reads them, CPU seconds.
+    pinned: tuple[tuple[int, int, float, float, float], ...]
     threads: int
     factor: float  # seconds of this very model, measured over expected
 
@@ -114,7 +115,7 @@ class Traffic:
         rows = [[0.0] * 8 for _ in range(shape.n_layers)]
         gpu_experts = rates.gpu_experts(shape.n_expert_used)
         head, head_s = 0.0, 0.0
-        pinned: list[tuple[int, float, float]] = []
+        pinned: list[tuple[int, int, float, float, float]] = []
         bandwidth = float(host.ram.bandwidth or RAM_BANDWIDTH)
         known: dict[tuple[object, ...], tuple[float, float, float, float]] = {}
         for tensor, il, group, device in classify(model, rules):
@@ -140,7 +141,7 @@ class Traffic:
             row[5] += work
             row[6] += prompt
             if group is Group.PINNED:
-                pinned.append((device, touched / (gpu_experts if routed else 1.0), seconds))
+                pinned.append((device, il, touched, touched / (gpu_experts if routed else 1.0), seconds))
                 continue
             row[1 if routed else 0] += touched
             row[3 if routed else 2] += seconds
@@ -194,11 +195,16 @@ class Traffic:
             bound += routed / bandwidth
             ram += self.active_s[middle] - self.active_s[start]
         vram, ram, bound = self._head(layers[-1], vram, ram, bound, bandwidth)
-        for device, size, seconds in self.pinned:
+        split = set()
+        for device, il, size, read, seconds in self.pinned:
+            if device != layers[il] != cpu and il >= settings.n_cpu_moe:
+                split.add(il)
             if device == cpu:
-                ram, touched = ram + seconds, touched + size
+                ram, touched, bound = ram + seconds, touched + size, bound + size / bandwidth
             else:
-                vram += size / (_bandwidth(self.host.gpus[device]) * rates.gpu)
+                speed = _bandwidth(self.host.gpus[device])
+                vram, bound = vram + read / (speed * rates.gpu), bound + size / speed
+        fixed += len(split) * rates.hop
         disk = self._disk(memory[-1], touched, dense)
         fixed += sum(a != b for a, b in pairwise(layers)) * rates.hop + rates.token
         fixed += self.n_vocab * rates.vocab

@@ -41,8 +41,9 @@ SETTINGS_FLAGS = (
     Flag("cache_type_v", "--cache-type-v"),
     Flag("flash_attn", "--flash-attn"),
     Flag("n_gpu_layers", "--n-gpu-layers", from_text=int),
-    Flag("n_cpu_moe", "--n-cpu-moe", from_text=int, always=False),
     Flag("override_tensor", "--override-tensor", ",".join, lambda t: tuple(t.split(",")), always=False),
+    # After -ot: of two patterns that match, llama.cpp takes the one that was named first.
+    Flag("n_cpu_moe", "--n-cpu-moe", from_text=int, always=False),
     Flag("tensor_split", "--tensor-split", lambda v: ",".join(f"{x:g}" for x in v), _floats, always=False),
     Flag("threads", "--threads", from_text=int),
     # llama-server counts its prompt cache in MiB; -1 and 0 mean no limit and none.

@@ -126,6 +126,7 @@ CASES: list[tuple[str, int, dict[str, object]]] = [
     ("scout", 1, {"n_gpu_layers": 49, "n_cpu_moe": 48}),
     ("scout", 1, {"n_gpu_layers": 30}),
     ("scout", 1, {"n_gpu_layers": 49, "n_cpu_moe": 30, "override_tensor": PART, **Q8}),
+    ("scout", 1, {"n_gpu_layers": 49, "n_cpu_moe": 10, "override_tensor": (r"blk\.5\.ffn_up_exps=MTL0",)}),
     ("scout", 2, {"n_gpu_layers": 49, "n_cpu_moe": 20, "tensor_split": (33.0, 16.0)}),
     ("scout", 2, {"n_gpu_layers": 49, "n_cpu_moe": 20, "tensor_split": (33.0, 16.0), "override_tensor": ACROSS}),
     ("scout", 2, {"n_gpu_layers": 20, "tensor_split": (1.0, 3.0), "parallel": 4, "kv_unified": True}),
