@@ -7,7 +7,9 @@ lr_status lr_pairs_make(lr_vocab *vocab, size_t count) {
     uint64_t room = 16;
     while (room * 3 < count * 4) room *= 2;
     vocab->pairs = lr_table_alloc(room * sizeof *vocab->pairs);
-    vocab->pair_filter = lr_table_alloc(LR_PAIR_FILTER / 8);
+    /* Of 8 to 16 bits a pair one is set. */
+    vocab->filter_mask = room * 8 - 1;
+    vocab->pair_filter = lr_table_alloc(room);
     vocab->pair_mask = room - 1;
     if (vocab->pairs == NULL || vocab->pair_filter == NULL) return LR_E_MEMORY;
     memset(vocab->pairs, 0xff, room * sizeof *vocab->pairs);
@@ -22,7 +24,7 @@ void lr_pairs_add(lr_vocab *vocab, lr_pair pair, int keep_first) {
             return;
         }
     vocab->pairs[i] = pair;
-    const uint64_t bit = lr_pair_hash(pair.left, pair.right) % LR_PAIR_FILTER;
+    const uint64_t bit = lr_pair_hash(pair.left, pair.right) & vocab->filter_mask;
     vocab->pair_filter[bit / 64] |= (uint64_t)1 << bit % 64;
 }
 

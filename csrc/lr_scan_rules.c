@@ -6,6 +6,10 @@ static inline uint64_t below(unsigned n) {
     return n >= 64 ? ~(uint64_t)0 : ((uint64_t)1 << n) - 1;
 }
 
+static inline uint64_t bit(unsigned i) {
+    return i >= 64 ? 0 : (uint64_t)1 << i;
+}
+
 static inline unsigned first_bit(uint64_t x) {
     return (unsigned)__builtin_ctzll(x);
 }
@@ -101,8 +105,8 @@ static uint64_t rule_gpt2(const lr_split *split, lr_masks *m, unsigned *limit) {
         }
         const unsigned k = contraction(split, m, i, 0);
         if (k == 0) continue;
-        starts &= ~((uint64_t)1 << (i + 1));
-        starts |= (uint64_t)1 << (i + 1 + k) & m->letter;
+        starts &= ~bit(i + 1);
+        starts |= bit(i + 1 + k) & m->letter;
     }
     return starts | 1;
 }
@@ -118,7 +122,7 @@ static uint64_t rule_llama3(const lr_split *split, lr_masks *m, unsigned *limit)
     starts |= split->digits == 1 ? m->number : begins(m->number) | thirds(m->number);
     for (uint64_t quotes = m->quote & leads; quotes; quotes &= quotes - 1) {
         const unsigned i = first_bit(quotes), k = i + 2 < m->n ? contraction(split, m, i, 1) : 0;
-        if (k) starts |= (uint64_t)1 << (i + 1 + k) & m->letter;
+        if (k) starts |= bit(i + 1 + k) & m->letter;
         if (i + 2 >= m->n && *limit > i) *limit = i;
     }
     return starts | 1;
@@ -153,7 +157,7 @@ static uint64_t rule_cased(const lr_split *split, lr_masks *m, unsigned *limit) 
         if (k == 0) continue;
         behind = i + 1 + k;
         starts &= ~(below(k + 1) << i);
-        starts |= (uint64_t)1 << behind & word;
+        starts |= bit(behind) & word;
     }
     return starts | 1;
 }

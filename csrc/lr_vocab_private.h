@@ -15,8 +15,6 @@ typedef struct lr_pair {
 
 #define LR_NO_RANK 0xffffffffu
 
-enum { LR_PAIR_FILTER = 1 << 22 }; /* bits */
-
 typedef struct lr_merge { uint32_t rank; int32_t id; } lr_merge;
 
 struct lr_vocab {
@@ -31,6 +29,7 @@ struct lr_vocab {
     lr_merge *byte_pairs; /* 65536, by left << 8 | right, for BPE; null for SPM */
     lr_pair *pairs;      /* left is LR_NO_RANK in a free entry */
     uint64_t pair_mask;
+    uint64_t filter_mask;  /* bits - 1 */
     uint64_t *pair_filter; /* a bit for each pair's hash: most look-ups are for pairs that do not merge */
     uint32_t symbols;    /* SPM: tokens, and behind them characters that are none but begin or end some */
     lr_words chars;      /* SPM: those characters */
@@ -71,7 +70,7 @@ static inline uint64_t lr_pair_hash(uint32_t left, uint32_t right) {
 }
 
 static inline lr_merge lr_pairs_find(const lr_vocab *vocab, uint32_t left, uint32_t right) {
-    const uint64_t hash = lr_pair_hash(left, right), bit = hash % LR_PAIR_FILTER;
+    const uint64_t hash = lr_pair_hash(left, right), bit = hash & vocab->filter_mask;
     if (!(vocab->pair_filter[bit / 64] >> bit % 64 & 1)) return (lr_merge){LR_NO_RANK, -1};
     for (uint64_t i = hash >> 16 & vocab->pair_mask; vocab->pairs[i].left != LR_NO_RANK;
          i = (i + 1) & vocab->pair_mask) {

@@ -1,0 +1,210 @@
+#include "check.h"
+#include "lr_list.h"
+#include "lr_scan_private.h"
+#include "lr_tok.h"
+#include "tok_vocab.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+
+static tok_vocab v;
+
+static size_t encode(lr_tok_run *run, const char *text, size_t size, int special, int32_t *ids, size_t room) {
+    size_t at = 0, all = 0, count, need;
+    lr_status status;
+    do {
+        status = lr_tok_encode(run, (const uint8_t *)text, size, special, &at, ids + all, room - all, &count, &need);
+        all += count;
+    } while (status == LR_FULL && count);
+    CHECK(status == LR_OK && at == size);
+    return all;
+}
+
+static void test_encode_and_decode(void) {
+    static const int32_t expected[] = {260, 256 + 6, 263, 257};
+    for (int kind = LR_VOCAB_MERGES; kind <= LR_VOCAB_RANKS; kind++) {
+        lr_vocab *vocab = NULL;
+        lr_tok_run *run = NULL;
+        tok_begin(&v, kind, LR_PRE_GPT2, LR_RULES_OWN);
+        CHECK(lr_vocab_new(&v.source, &vocab) == LR_OK && lr_tok_run_new(vocab, &run) == LR_OK);
+        int32_t ids[64];
+        for (int again = 0; again < 3; again++) {
+            CHECK(encode(run, " theing", 7, 0, ids, 64) == 2 && ids[0] == 260 && ids[1] == 262);
+            CHECK(encode(run, "<|end|>", 7, 0, ids, 64) == 7);
+            CHECK(encode(run, "a<|end|><user>", 14, 1, ids, 64) == 3 && ids[1] == 265 && ids[2] == 266);
+            CHECK(encode(run, "<user>", 6, 0, ids, 64) == 1 && ids[0] == 266);
+            CHECK(encode(run, "<user>", 6, -1, ids, 64) == 6);
+            CHECK(encode(run, "", 0, 1, ids, 64) == 0);
+        }
+        uint8_t out[64];
+        size_t size;
+        CHECK(lr_vocab_decode(vocab, expected, 4, 0, out, 64, &size) == LR_OK && size == 12 && !memcmp(out, " theingaathe", 12));
+        CHECK(lr_vocab_decode(vocab, expected, 4, 0, out, 5, &size) == LR_FULL && size == 12);
+        const int32_t wrong[] = {1, 267}, control[] = {265};
+        CHECK(lr_vocab_decode(vocab, wrong, 2, 0, out, 64, &size) == LR_E_ARGUMENT && size == 1);
+        CHECK(lr_vocab_decode(vocab, control, 1, 0, out, 64, &size) == LR_OK && size == 0);
+        CHECK(lr_vocab_decode(vocab, control, 1, 1, out, 64, &size) == LR_OK && size == 7);
+        lr_tok_run_free(run);
+        lr_vocab_free(vocab);
+    }
+}
+
+/* A piece of a million letters goes through the heap, in one call with room and in none without. */
+static void test_long_pieces(void) {
+    enum { SIZE = 1 << 20 };
+    lr_vocab *vocab = NULL;
+    lr_tok_run *run = NULL;
+    tok_begin(&v, LR_VOCAB_MERGES, LR_PRE_GPT2, LR_RULES_OWN);
+    CHECK(lr_vocab_new(&v.source, &vocab) == LR_OK && lr_tok_run_new(vocab, &run) == LR_OK);
+    char *text = malloc(SIZE);
+    int32_t *ids = malloc(SIZE * sizeof *ids);
+    memset(text, 'a', SIZE);
+    size_t at = 0, count = 1, need = 0;
+    CHECK(lr_tok_encode(run, (const uint8_t *)text, SIZE, 0, &at, ids, 4096, &count, &need) == LR_FULL);
+    CHECK(count == 0 && need == SIZE && at == 0);
+    CHECK(encode(run, text, SIZE, 0, ids, SIZE) == SIZE / 4 && ids[0] == 264 && ids[SIZE / 4 - 1] == 264);
+    lr_tok_cancel(run);
+    at = 0;
+    CHECK(lr_tok_encode(run, (const uint8_t *)text, SIZE, 0, &at, ids, SIZE, &count, &need) == LR_END);
+    at = 0;
+    CHECK(lr_tok_encode(run, (const uint8_t *)text, SIZE, 0, &at, ids, SIZE, &count, &need) == LR_OK);
+    free(text);
+    free(ids);
+    lr_tok_run_free(run);
+    lr_vocab_free(vocab);
+}
+
+static const char *const ATOMS[] = {
+    "a", "B", "é", "É", "中", "あ", "ー", "1", "22", "4444", "٣", " ", "  ", "\n", "\r\n", "\t", "　", "\xC2\x85", "'", "'s",
+    "'LL", "'re", "'ſ", "!", "/", "//", "$", "—", "。", "\xCC\x81", "\xCC\x88", "ि", "\x01", "\x7f", "\xE2\x80\x8D", "😀",
+    "ǅ", "ʰ", "Ⴀ", "ﬀ", "𐐀", "½", "_", "-", ".", "<", "The", " the", "HTTPServer", "don't", "word word word word word ",
+    "\n\n   \n  x", "!\n/\n/ ", " ", " "};
+
+static unsigned long long seed = 88172645463325252ull;
+
+static size_t random_below(size_t n) {
+    seed ^= seed << 13, seed ^= seed >> 7, seed ^= seed << 17;
+    return (size_t)(seed % n);
+}
+
+/* Windows and characters one by one agree on every piece, for all patterns, rules and kinds of CPU. */
+static void test_scan_agrees_with_split(void) {
+    static const char *const tiers[] = {"avx512", "avx2", "neon", "scalar"};
+    for (int round = 0; round < 1500; round++) {
+        uint8_t text[4096];
+        size_t size = 0;
+        const size_t wanted = 1 + random_below(120);
+        for (size_t i = 0; i < wanted && size < 3900; i++) {
+            const char *atom = ATOMS[random_below(sizeof ATOMS / sizeof *ATOMS)];
+            memcpy(text + size, atom, strlen(atom));
+            size += strlen(atom);
+        }
+        for (int pre = 0; pre < LR_PRES; pre++) {
+            const int rules = (int)random_below(2);
+            size_t ends[4096], count, done = 0;
+            CHECK(lr_split_all(pre, rules, text, size, ends, 4096, &count) == LR_OK);
+            lr_split split;
+            lr_split_state state;
+            CHECK(lr_split_compile(&split, pre, rules) == LR_OK);
+            lr_split_begin(&state, size);
+            const lr_tier *tier = lr_tier_choose(tiers[random_below(4)]);
+            uint8_t *exact = malloc(size); /* so that a read beyond the text is seen */
+            memcpy(exact, text, size);
+            for (size_t p = 0; p < size; ) {
+                uint32_t found[LR_WINDOW * 2];
+                const size_t n = lr_scan(&split, &state, tier, exact, p, size, found, LR_WINDOW + random_below(64));
+                CHECK(n > 0);
+                int same = 1;
+                for (size_t i = 0; i < n; i++) same &= done < count && p + found[i] == ends[done++];
+                CHECK(same);
+                if (!same) fprintf(stderr, "pre %d rules %d tier %s: %.*s\n", pre, rules, tier->name, (int)size, (const char *)text);
+                if (!same) break;
+                p += found[n - 1];
+            }
+            free(exact);
+        }
+    }
+}
+
+typedef struct { const lr_vocab *vocab; int wrong; } worker;
+
+static void *work(void *argument) {
+    worker *w = argument;
+    lr_tok_run *run = NULL;
+    int32_t ids[64];
+    w->wrong = lr_tok_run_new(w->vocab, &run) != LR_OK;
+    for (int i = 0; i < 2000; i++) w->wrong |= encode(run, " theing the in", 14, 0, ids, 64) != 5;
+    lr_tok_run_free(run);
+    return NULL;
+}
+
+static void test_threads_share_a_vocabulary(void) {
+    lr_vocab *vocab = NULL;
+    tok_begin(&v, LR_VOCAB_MERGES, LR_PRE_GPT2, LR_RULES_OWN);
+    CHECK(lr_vocab_new(&v.source, &vocab) == LR_OK);
+    pthread_t threads[4];
+    worker workers[4];
+    for (int i = 0; i < 4; i++) {
+        workers[i] = (worker){vocab, 0};
+        CHECK(pthread_create(&threads[i], NULL, work, &workers[i]) == 0);
+    }
+    for (int i = 0; i < 4; i++) {
+        CHECK(pthread_join(threads[i], NULL) == 0);
+        CHECK(workers[i].wrong == 0);
+    }
+    lr_vocab_free(vocab);
+}
+
+static void test_arguments(void) {
+    lr_vocab *vocab = NULL;
+    tok_begin(&v, LR_VOCAB_MERGES, 99, LR_RULES_OWN);
+    CHECK(lr_vocab_new(&v.source, &vocab) == LR_E_ARGUMENT && lr_vocab_new(NULL, &vocab) == LR_E_ARGUMENT);
+    tok_begin(&v, 7, LR_PRE_GPT2, LR_RULES_OWN);
+    CHECK(lr_vocab_new(&v.source, &vocab) == LR_E_ARGUMENT);
+    tok_begin(&v, LR_VOCAB_SPM, 0, LR_RULES_OWN);
+    v.source.scores = NULL;
+    CHECK(lr_vocab_new(&v.source, &vocab) == LR_E_ARGUMENT);
+    for (int i = -1; i <= LR_VOCAB_FAULTS; i++) CHECK(lr_vocab_fault_text(i)[0] != 0);
+    lr_vocab_free(NULL);
+    lr_tok_run_free(NULL);
+    CHECK(lr_tok_run_new(NULL, NULL) == LR_E_ARGUMENT);
+}
+
+static int set_item(void *list, intptr_t index, void *item) {
+    ((void **)list)[index] = item;
+    return index > 2 ? -1 : 0;
+}
+
+static void hold(void *item) { ++*(int *)item; }
+
+static void test_lists(void) {
+    int held[3] = {0};
+    void *ints[3] = {&held[0], &held[1], &held[2]}, *list[4] = {NULL};
+    const int32_t ids[] = {2, 0, 2, 1}, wrong[] = {3}, negative[] = {-1};
+    CHECK(lr_list_fill(list, 0, ids, 3, ints, 3, set_item, hold) == 0);
+    CHECK(list[0] == &held[2] && list[1] == &held[0] && held[2] == 2 && held[1] == 0);
+    CHECK(lr_list_fill(list, 0, wrong, 1, ints, 3, set_item, hold) == -1);
+    CHECK(lr_list_fill(list, 0, negative, 1, ints, 3, set_item, hold) == -1);
+    CHECK(lr_list_fill(list, 0, ids, 4, ints, 3, set_item, hold) == -1);
+}
+
+static void test_utf8(void) {
+    uint8_t out[64];
+    CHECK(lr_utf8_valid((const uint8_t *)"a\xC3\xA9\xF0\x9F\x98\x80", 7) == 7);
+    static const char *const bad[] = {"\xC3", "\x80", "\xC0\x80", "\xE0\x9F\xBF", "\xED\xA0\x80", "\xF4\x90\x80\x80", "\xF5"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        CHECK(lr_utf8_valid((const uint8_t *)bad[i], strlen(bad[i])) == 0);
+    CHECK(lr_utf8_llama((const uint8_t *)"a\xC0\xA0\xFF\xED\xA0\x80\xC3", 8, out) == 11);
+    CHECK(memcmp(out, "a \xEF\xBF\xBD\xED\xA0\x80\xEF\xBF\xBD", 11) == 0);
+}
+
+int main(void) {
+    test_encode_and_decode();
+    test_long_pieces();
+    test_scan_agrees_with_split();
+    test_threads_share_a_vocabulary();
+    test_arguments();
+    test_lists();
+    test_utf8();
+    return lr_report("tok");
+}
