@@ -217,6 +217,11 @@ def test_what_stops_a_run_comes_first() -> None:
     assert severities == sorted(severities, key=["fail", "warn", "ok"].index)
 
 
+def test_what_is_swapped_out_matters_only_where_memory_is_short_and_most_of_it_is() -> None:
+    assert wrong(ram(available=40 * GIB, swap_free=0)) == []
+    assert wrong(ram(available=3 * GIB, swap_free=7 * GIB)) == []
+
+
 def test_our_own_models_are_no_intruders() -> None:
     mine = Holding("RTX 4090", 42, "python3", 9 * GIB, ours=True)
     small = Holding("RTX 4090", 43, "Xorg", 20 * MIB)

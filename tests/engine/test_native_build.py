@@ -23,7 +23,7 @@ from localrun.units import GIB
 
 #: Plays cmake: writes what a build leaves, or fails as `FAKE_CMAKE` says.
 CMAKE = """#!{python}
-import os, pathlib, sys, time
+import os, pathlib, sys
 mode, args = os.environ.get("FAKE_CMAKE", ""), sys.argv[1:]
 if "-S" in args:
     if mode == "configure":
@@ -38,8 +38,10 @@ if mode == "compile":
     print("/src/a.cpp:12:7: error: 'x' was not declared in this scope\\nmake: *** [all] Error 2")
     sys.exit(2)
 if mode == "wait":
+    import subprocess
+    compiler = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     pathlib.Path(os.environ["FAKE_STARTED"]).touch()
-    time.sleep(600)
+    compiler.wait()
 print("[100%] Built target llama-server", flush=True)
 for name in ("llama-server", "llama-quantize"):
     path = made / name
@@ -165,7 +167,10 @@ def test_an_interrupted_build_leaves_no_compiler_and_no_engine(home: Paths, tmp_
     assert child.wait(30) != 0
     assert left(home) == set()
     if sys.platform == "linux":
-        assert with_environment(f"LOCALRUN_TEST_BUILD_ID={tmp_path}") == []
+        deadline = time.monotonic() + 10  # killed, and reaped by whoever inherits them
+        while alive := with_environment(f"LOCALRUN_TEST_BUILD_ID={tmp_path}"):
+            assert time.monotonic() < deadline, alive
+            time.sleep(0.01)
 
 
 def with_environment(text: str) -> list[str]:
