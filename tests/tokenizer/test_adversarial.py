@@ -1,0 +1,55 @@
+"""Texts that make tokenizers slow or wrong: repeats, one endless piece, everything at once."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from tests.tokenizer.references import ours, reference
+
+R = random.Random(8)
+LOWER = "abcdefghijklmnopqrstuvwxyz"
+SIZE = 20_000
+
+
+def many(letters: str, count: int = SIZE) -> str:
+    return "".join(R.choices(letters, k=count))
+
+
+TEXTS = {
+    "one letter": "a" * SIZE,
+    "spaces": " " * SIZE,
+    "spaces and a word": " " * SIZE + "end",
+    "newlines": "\n" * SIZE,
+    "blank lines": " \n" * SIZE,
+    "dashes": "-" * SIZE,
+    "letters": many(LOWER),
+    "pairs": "ab" * SIZE,
+    "capitals": many(LOWER.upper()),
+    "mixed case": many("aB"),
+    "punctuation": many("!\"#$%&'()*+,-./:;<=>?@[]^_`{|}~"),
+    "digits": many("0123456789"),
+    "base64": many(LOWER + LOWER.upper() + "0123456789+/"),
+    "one ideograph": "中" * SIZE,
+    "ideographs": "".join(chr(R.randrange(0x4E00, 0x9FA5)) for _ in range(SIZE)),
+    "joined emoji": "👨\u200d👩\u200d👧" * (SIZE // 5),
+    "marks": "e" + "\u0301" * SIZE,
+    "quotes": "'" * SIZE,
+    "contractions": "it's" * SIZE,
+    "ideographs and capitals": "中A" * SIZE,
+}
+
+
+@pytest.mark.parametrize("name", ["llama-bpe", "deepseek-v3.2", "gpt-4o", "tekken", "mistral-v1"])
+def test_endless_pieces_get_the_models_own_ids(name: str) -> None:
+    for kind, text in TEXTS.items():
+        if name != "mistral-v1" or len(text) <= SIZE:
+            assert ours(name).encode(text) == reference(name).encode(text), kind
+
+
+@pytest.mark.parametrize("kind", TEXTS)
+def test_twenty_times_as_much_comes_back(kind: str) -> None:
+    text = TEXTS[kind] * 20
+    ids = ours("llama-bpe").encode_array(text)
+    assert ours("llama-bpe").decode_bytes(ids) == text.encode()
