@@ -179,19 +179,33 @@ def rm(name: str, json_: bool, flags: dict[str, Any]) -> None:
 @cli.command()
 @click.argument("name", required=False)
 @click.option("-o", "--output", type=click.Path(dir_okay=False), default=None, help="Write it to FILE.")
-@click.option("--check", type=click.Path(dir_okay=False), default=None, help="Judge FILE as Ollama would.")
-@click.option("--force", is_flag=True, help="Even for what does not fit.")
+@click.option("--check", "check_file", default=None, help="Judge FILE (-: standard input) as Ollama would.")
+@click.option(
+    "--env",
+    "env_form",
+    type=click.Choice(["shell", "systemd", "launchctl"]),
+    default="shell",
+    help="How the environment is written.",
+)
+@click.option("--ollama-version", default=None, help="The server's version, if it is an old one.")
 @machine_options
+@serve_options
 @plan_options
 @common
-def modelfile(name: str | None, json_: bool, flags: dict[str, Any], **options: Any) -> None:
+def modelfile(
+    name: str | None, check_file: str | None, json_: bool, flags: dict[str, Any], **options: Any
+) -> None:
     """Print an Ollama Modelfile for this machine, and the environment it needs; or check one.
 
-    Exit code of --check: 1 for what Ollama refuses, 0 with warnings for what would go wrong later.
+    --check with a NAME also judges the file against that model's plan. Its exit code: 1 for what
+    Ollama refuses, 0 with warnings for what would go wrong later.
     """
     from localrun.commands import modelfile as command
 
-    sys.exit(command.run(_app(**flags), name, options, as_json=json_))
+    app = _app(**flags)
+    if check_file:
+        sys.exit(command.check(app, check_file, name, options, as_json=json_))
+    sys.exit(command.write(app, name, options, as_json=json_))
 
 
 @cli.command()

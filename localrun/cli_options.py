@@ -134,7 +134,7 @@ def serve_options(function: Body) -> Body:
         [
             click.option(
                 "--engine",
-                type=click.Choice(["auto", "llama-server", "embedded"]),
+                type=click.Choice(["auto", "llama-server", "embedded", "ollama"]),
                 default=None,
                 help="auto: llama-server if there is one, else the embedded engine.",
             ),

@@ -1,83 +1,107 @@
-"""`modelfile`: a plan as an Ollama Modelfile with the environment beside it; or a file judged."""
+"""`modelfile`: a Modelfile for this machine and the environment beside it; `--check` judges one."""
 
 from __future__ import annotations
 
+import os
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from localrun.commands.base import App, put, put_json
-from localrun.commands.plan import planned
+from localrun.commands.target import Target
 from localrun.errors import LocalrunError, UsageError
 from localrun.plan.values import Plan
+from localrun.recipe.modelfile_plan import CURRENT, Export, Extras
+
+_FORMS = ("shell", "systemd", "launchctl")
 
 
-def run(app: App, name: str | None, options: dict[str, Any], as_json: bool) -> int:
-    if options.get("check"):
-        return _check(options["check"], as_json)
-    if name is None:
-        raise UsageError("which model?", "localrun modelfile NAME, or --check FILE")
-    from localrun.recipe.modelfile_extras import extras_for
-    from localrun.recipe.modelfile_plan import Extras, modelfile_for
+def write(app: App, name: str | None, options: dict[str, Any], as_json: bool) -> int:
+    """Print or write the Modelfile of a plan; what goes beside it is said aside."""
+    from localrun.commands.plan import planned
+    from localrun.recipe.modelfile_plan import modelfile_for
 
     target, plan = planned(app, name, options)
-    plan = _with_paths(plan, target.path)
-    extras = extras_for(target.entry, plan.model) if target.entry else Extras()
-    if target.path is not None:
-        extras = extras._replace(tag="")
-    export = modelfile_for(plan, extras, force=bool(options.get("force")))
+    extras, plan = _extras(target, plan)
+    export = modelfile_for(plan, extras, server=_server(options), force=bool(options.get("force")))
+    if options.get("output"):
+        _save(Path(options["output"]), export.text, app.yes)
     if as_json:
-        put_json(
-            {
-                "schema": "localrun.modelfile/1",
-                "text": export.text,
-                "environment": dict(export.environment),
-                "lost": list(export.lost),
-            }
-        )
-    elif options.get("output"):
-        _write(Path(options["output"]), export.text, app.yes)
-        app.tell(f"wrote {options['output']}; its last lines tell the environment that it needs")
-    else:
+        put_json({"schema": "localrun.modelfile/1", "modelfile": export.text,
+                  "environment": dict(export.environment), "lost": list(export.lost)})  # fmt: skip
+    elif not options.get("output"):
         put(export.text.rstrip("\n"))
+    if not as_json:
+        _beside(app, export, options.get("env_form") or "shell")
     return 0
 
 
-def _with_paths(plan: Plan, path: Path | None) -> Plan:
-    """The plan with absolute paths: Ollama takes a missing path for a model's name and pulls it."""
-    if path is None:
-        return plan
-    files = tuple(
-        replace(f, name=str((path.parent / Path(f.name).name).absolute())) for f in plan.model.files
-    )
-    return replace(plan, model=replace(plan.model, files=files))
+def _server(options: dict[str, Any]) -> tuple[int, int, int]:
+    from localrun.recipe.modelfile_params import version
+
+    if not options.get("ollama_version"):
+        return CURRENT
+    found = version(options["ollama_version"])
+    if found is None:
+        raise UsageError(f"not a version of Ollama: {options['ollama_version']!r}", "write it as 0.30.0")
+    return found
 
 
-def _write(path: Path, text: str, yes: bool) -> None:
-    if path.exists() and not yes:
-        raise UsageError(f"{path} exists", "--yes replaces it")
+def _extras(target: Target, plan: Plan) -> tuple[Extras, Plan]:
+    """What the catalogue adds; files by their paths, or a tag while they are not here."""
+    if target.path is not None:
+        from localrun.model.header import read_model
+
+        plan = replace(plan, model=replace(plan.model, files=read_model(target.path, target.name).files))
+    if target.entry is None:
+        return Extras(), plan
+    from localrun.recipe.modelfile_extras import extras_for, tag_for
+
+    tag = "" if target.path else tag_for(target.entry, plan.model)
+    return extras_for(target.entry, plan.model)._replace(tag=tag), plan
+
+
+def _save(path: Path, text: str, yes: bool) -> None:
+    if path.exists() and not yes and path.read_text(encoding="utf-8", errors="replace") != text:
+        raise LocalrunError(f"{path} exists and says something else", "--yes replaces it")
+    path.write_text(text, encoding="utf-8")
+
+
+def _beside(app: App, export: Export, form: str) -> None:
+    from localrun.recipe import ollama_env
+
+    make = {
+        "shell": ollama_env.shell_lines,
+        "systemd": ollama_env.systemd_drop_in,
+        "launchctl": ollama_env.launchctl_lines,
+    }[form]
+    for line in make(export.environment).splitlines():
+        app.tell(line)
+    for what in export.lost:
+        app.tell(f"neither can say: {what}")
+
+
+def check(app: App, file: str, name: str | None, options: dict[str, Any], as_json: bool) -> int:
+    """Judge a Modelfile: 1 when Ollama's parser would refuse it. `-` is standard input."""
+    from localrun.recipe.modelfile_check import check as judge
+
     try:
-        path.write_text(text, encoding="utf-8")
+        source = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
     except OSError as failed:
-        raise LocalrunError(f"cannot write {path}: {failed.strerror}") from None
+        raise UsageError(f"cannot read {file}: {failed.strerror}") from None
+    plan = None
+    if name:
+        from localrun.commands.plan import planned
 
-
-def _check(file: str, as_json: bool) -> int:
-    """Judge a Modelfile as Ollama's parser would: 1 for what it refuses, 0 with warnings."""
-    from localrun.recipe.modelfile_check import check
-
-    path = Path(file)
-    try:
-        source = path.read_bytes()
-    except OSError as failed:
-        raise LocalrunError(f"cannot read {file}: {failed.strerror}") from None
-    findings = check(source, directory=str(path.absolute().parent), exists=lambda p: Path(p).exists())
+        plan = planned(app, name, options, advise=False)[1]
+    folder = "" if file == "-" else str(Path(file).absolute().parent)
+    found = judge(source, directory=folder, exists=os.path.exists, plan=plan, server=_server(options))
     if as_json:
-        put_json({"schema": "localrun.check/1", "findings": [f._asdict() for f in findings]})
+        put_json({"schema": "localrun.modelfile-check/1", "findings": [f._asdict() for f in found]})
     else:
-        for f in findings:
-            fix = f"  ({f.fix})" if f.fix else ""
-            put(f"{file}:{f.line}:{f.column}: {f.severity}: {f.text}{fix}")
-        if not findings:
-            put(f"{file}: Ollama takes it as it is")
-    return 1 if any(f.severity == "error" for f in findings) else 0
+        for f in found:
+            put(f"{file}:{f.line}:{f.column}: {f.severity}: {f.text}" + (f" ({f.fix})" if f.fix else ""))
+        if not found:
+            put(f"{file}: fine")
+    return 1 if any(f.severity == "error" for f in found) else 0

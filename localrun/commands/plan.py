@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from localrun.commands.base import App, put, put_json
+from localrun.commands.calibration import rates
 from localrun.commands.machine import machine
 from localrun.commands.target import Target, locate
 from localrun.errors import EngineMissing, LocalrunError, UsageError
@@ -14,6 +15,7 @@ from localrun.model.facts import Model
 from localrun.plan.compare import Difference, compare
 from localrun.plan.planner import make_plan
 from localrun.plan.values import Plan, Wanted
+from localrun.recipe.chat_templates import template_file
 from localrun.recipe.environment import SECRET
 from localrun.recipe.values import Recipe
 from localrun.serving import Serving, launch_for
@@ -83,7 +85,13 @@ def planned(app: App, name: str | None, options: dict[str, Any], advise: bool = 
     target = locate(app, name, asked.quant)
     host = machine(app, options)
     plan = make_plan(
-        target.models, host, asked, to_download=target.to_download, advise=advise, others=target.all_offers
+        target.models,
+        host,
+        asked,
+        rates(app, host, options.get("engine") or ""),
+        to_download=target.to_download,
+        advise=advise,
+        others=target.all_offers,
     )
     if advise and target.entry is not None and not _works_smaller(plan):
         from localrun.commands.others import other_models
@@ -171,6 +179,7 @@ def _command(
         engine = registry.choose(app.session.config, chosen.engine)
         path = target.path or Path(plan.model.files[0].name)
         launch = launch_for(app.session.config, target.name, path, chosen)
+        launch = replace(launch, chat_template_file=template_file(plan.model))
         return command_of(engine.recipe(plan, launch))
     except EngineMissing:
         return (), {}

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from localrun.commands.base import App
+from localrun.commands.calibration import build_of
 from localrun.engine import residuals
 from localrun.hardware.facts import Host
 from localrun.hardware.identity import identity
@@ -29,9 +30,9 @@ def keep(app: App, allocated: tuple[Allocation, ...], plan: Plan, engine: Engine
         return ""
     total = total_share(differences)
     worst = max(differences, key=lambda d: abs(d.taken - d.planned))
-    found = engine.available()
-    build = f"{engine.name} {found.version or found.path}"
-    launch = residuals.Launch(build, plan.model.name, round(total, 5), round(worst.share, 5), worst.component)
+    launch = residuals.Launch(
+        build_of(engine), plan.model.name, round(total, 5), round(worst.share, 5), worst.component
+    )
     residuals.add(residual_file(app), identity(plan.host), launch)
     parts = ", ".join(f"{d.component} {percent(d.share)}" for d in differences)
     return f"the engine allocated {percent(total)} against the plan: {parts} (measured)"

@@ -63,7 +63,7 @@ def locate(app: App, name: str | None, quant: str | None) -> Target:
         return _entry(app, named.entry, quant)
     if isinstance(named, HubRef):
         return _hub(app, named, quant)
-    raise UsageError(f"{name} cannot be served yet", "localrun list shows what can")
+    return _ollama(f"{named.name}:{named.tag}")
 
 
 def default_path(app: App) -> Path:
@@ -97,6 +97,18 @@ def _named(entry: Entry, quant: str) -> Offer:
 
     model = model_for(entry, quant)
     return Offer(model.quant, model.weights_bytes, lambda: model)
+
+
+def _ollama(name: str) -> Target:
+    """A model that Ollama has pulled, served from its own blob: nothing is copied or fetched."""
+    from localrun.model.header import read_model
+    from localrun.model.ollama_store import find, folders
+
+    here = folders(os.environ, Path.home())
+    store = next((folder for folder in here if folder.is_dir()), here[0])
+    path = find(store, name).path
+    label = f"ollama:{name}"
+    return Target(label, read_model(path, label), path, lambda _: path)
 
 
 def _on_disk(app: App, entry: Entry, quant: str | None) -> Path | None:

@@ -5,18 +5,20 @@ from __future__ import annotations
 import shlex
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 from localrun import running
 from localrun import up as verbs
-from localrun.commands import residual
+from localrun.commands import calibration, residual
 from localrun.commands.base import App, put, put_json
 from localrun.commands.plan import command_of, planned, serving, wanted
 from localrun.engine import registry
 from localrun.engine.state import Record
 from localrun.model.header import read_model
 from localrun.plan.planner import make_plan
+from localrun.recipe.chat_templates import template_file
 from localrun.serving import launch_for
 from localrun.show.plan_json import plan_json
 from localrun.show.running_text import by_device, live_line, status_json
@@ -37,8 +39,10 @@ def prepare(app: App, name: str | None, options: dict[str, Any]) -> Prepared:
         verbs.check_verdict(plan, chosen.force)
         app.tell(f"{target.name}: {plan.model.quant}, {format_size(target.to_download(plan.model))} to fetch")
         path = target.obtain(plan)
-        plan = make_plan(read_model(path, target.name), plan.host, wanted(app, options), advise=False)
+        known = calibration.rates(app, plan.host, chosen.engine)
+        plan = make_plan(read_model(path, target.name), plan.host, wanted(app, options), known, advise=False)
     launch = launch_for(app.session.config, target.name, path, chosen)
+    launch = replace(launch, chat_template_file=template_file(plan.model))
     return Prepared(target.name, plan, engine, launch, path)
 
 
@@ -60,7 +64,7 @@ def run(
         if as_json:
             put_json(status_json(running.status(app.session, record)))
         if not detach:
-            _watch(app, record)
+            _watch(app, record, prepared if not joined else None)
     except BaseException as wrong:
         ended = running.end_own(app.session)
         if isinstance(wrong, KeyboardInterrupt):
@@ -121,17 +125,35 @@ def _later(prepared: Prepared) -> str:
     return f" (and up to {format_size(cache)} of prompt cache later)" if cache else ""
 
 
-def _watch(app: App, record: Record) -> None:
-    if sys.stderr.isatty():
-        from localrun.show.live import follow
+def _watch(app: App, record: Record, prepared: Prepared | None) -> None:
+    """Show what it does until it is stopped; what was measured calibrates later plans."""
+    last: running.Status | None = None
 
-        follow(app.no_color, (live_line(s) for s in verbs.watch(app.session, record, 0.5)))
-    else:
-        last = None
-        for status in verbs.watch(app.session, record, 1.0):
-            seen = (status.reading.generated, status.reading.busy) if status.reading else None
-            # Plain lines only when something was said: a log of an idle model stays short.
-            if seen is not None and seen != last:
-                app.tell(live_line(status))
-                last = seen
+    def watched(interval: float) -> Iterator[running.Status]:
+        nonlocal last
+        for status in verbs.watch(app.session, record, interval):
+            last = status
+            yield status
+
+    try:
+        if sys.stderr.isatty():
+            from localrun.show.live import follow
+
+            follow(app.no_color, (live_line(s) for s in watched(0.5)))
+        else:
+            _plain_lines(app, watched(1.0))
+    finally:
+        if prepared is not None and last is not None and last.reading is not None:
+            r = last.reading
+            calibration.keep(app, prepared.plan, prepared.engine, r.generated, r.rate_average, r.prompt_rate)
     app.tell(f"{record.name} was stopped")
+
+
+def _plain_lines(app: App, statuses: Iterator[running.Status]) -> None:
+    """Plain lines only when something was said: a log of an idle model stays short."""
+    last = None
+    for status in statuses:
+        seen = (status.reading.generated, status.reading.busy) if status.reading else None
+        if seen is not None and seen != last:
+            app.tell(live_line(status))
+            last = seen

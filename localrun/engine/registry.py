@@ -6,6 +6,7 @@ from localrun.config import Config
 from localrun.engine.base import Engine, Handle
 from localrun.engine.embedded import Embedded
 from localrun.engine.llama_server import LlamaServer
+from localrun.engine.ollama import Ollama
 from localrun.errors import EngineMissing, UsageError
 
 #: In the order of preference: a build made for this machine before a portable wheel.
@@ -14,7 +15,7 @@ _AUTO = ("llama-server", "embedded")
 
 def engines(config: Config) -> dict[str, Engine]:
     """Every engine by name; adding one is adding it here."""
-    found: tuple[Engine, ...] = (LlamaServer(config.llama_server), Embedded())
+    found: tuple[Engine, ...] = (LlamaServer(config.llama_server), Embedded(), Ollama())
     return {engine.name: engine for engine in found}
 
 

@@ -128,7 +128,21 @@ def _worth(candidate: Candidate) -> float:
 
 def refine(choice: Choice) -> Choice:
     """The last steps, which only the chosen quantization is worth."""
-    return Choice(choice.fitter, fill(choice.fitter, choice.found))
+    return Choice(choice.fitter, _checkpoints(choice.fitter, fill(choice.fitter, choice.found)))
+
+
+def _checkpoints(fitter: Fitter, found: Candidate) -> Candidate:
+    """Copies of the windowed cache, without which a chat's next turn reads the whole prompt again.
+
+    Only where there is room for them: llama-server's own default of 32 is 38 GB for Scout.
+    """
+    if found.verdict != "fits" or not any(fitter.model.shape.swa_layers):
+        return found
+    for n in (4, 2, 1):
+        kept = fitter.evaluate_any(replace(found.settings, ctx_checkpoints=n))
+        if kept.verdict == "fits":
+            return kept
+    return found
 
 
 def utility(found: Candidate, quant: str, goal: Goal) -> tuple[float, ...]:

@@ -242,3 +242,11 @@ def test_threads_leave_room_for_a_busy_neighbour() -> None:
     assert quiet.settings.threads == host.cpu.cores - 1
     assert busy.settings.threads == 2
     assert any("busy" in reason for reason in busy.reasons)
+
+
+def test_windowed_models_keep_checkpoints_where_there_is_room() -> None:
+    """Without one, a chat's next turn reads the whole prompt again."""
+    roomy, tight = plan_of("llama-4-scout", machine(24, 256)), plan_of("llama-3.1-8b", machine(24, 64))
+    assert roomy.settings.ctx_checkpoints == 4
+    assert roomy.memory[-1].overhead > plan_of("llama-3.1-8b", machine(24, 256)).memory[-1].overhead
+    assert tight.settings.ctx_checkpoints == 0
