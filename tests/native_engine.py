@@ -109,16 +109,16 @@ def flags(model: Path, port: int) -> tuple[str, ...]:
 
 
 def answer(server: Path, model: Path, folder: Path) -> str:
-    """What the server says to one chat."""
+    """What the server says to one chat; it must make sense."""
     with serving([str(server)], model, folder / "log") as (url, _):
-        body: dict[str, object] = {
-            "messages": [{"role": "user", "content": "What is the capital of France?"}],
-            "max_tokens": 20,
-            "temperature": 0,
-        }
-        reply = post(f"{url}/v1/chat/completions", body)
-        choices = reply["choices"]
+        said = post(
+            f"{url}/completion", {"prompt": "The capital of France is", "n_predict": 4, "temperature": 0}
+        )
+        assert "Paris" in str(said["content"]), said
+        question = {"role": "user", "content": "What is gravity?"}
+        body: dict[str, object] = {"messages": [question], "max_tokens": 24, "temperature": 0}
+        choices = post(f"{url}/v1/chat/completions", body)["choices"]
         assert isinstance(choices, list)
-        said = str(choices[0]["message"]["content"])
-        assert "Paris" in said, said
-        return said
+        told = str(choices[0]["message"]["content"])
+        assert "physics" in told, told
+        return told
