@@ -194,7 +194,7 @@ def ended(user: User, command: Background, number: int) -> None:
     assert done.code == 130, done
     assert "Traceback" not in done.err
     assert user.processes() == []
-    assert user.ps() == []
+    nothing_left(user)
 
 
 @pytest.mark.parametrize("number", ENDINGS)
