@@ -12,6 +12,11 @@ from localrun.units import GIB, MIB, format_size
 #: The default model with its cache takes less; below this nothing starts.
 _LEAST_RAM = 512 * MIB
 _LITTLE_RAM = 2 * GIB
+#: What draws the screen: to be known, not to be killed.
+_DESKTOP = frozenset(
+    {"Xorg", "Xwayland", "gnome-shell", "kwin_wayland", "kwin_x11", "plasmashell", "sway", "Hyprland"}
+    | {"weston", "mutter", "cosmic-comp", "gdm-x-session", "labwc", "niri", "WindowServer", "dwm.exe"}
+)
 #: A note of detection -> what mends it. The first that is in the note counts.
 _DRIVER_FIXES = (
     ("kernel module is not loaded", "sudo modprobe nvidia"),
@@ -49,7 +54,8 @@ def gpu_engine(facts: Facts) -> Iterator[Finding]:
         )
         return
     other = next((e for e in facts.engines if e.used and uses_gpu(e.seen, facts.host.gpus)), None)
-    text = f"{used.kind} {used.label} cannot use the {gpu.name}: it was built for the CPU only"
+    built = f"with {_list(used.seen.backends)}" if used.seen.backends else "for the CPU only"
+    text = f"{used.kind} {used.label} cannot use the {gpu.name}: it was built {built}"
     if other is not None:
         name = "embedded" if other.kind == "xllamacpp" else other.kind
         yield Finding("gpu engine", "fail", f"{text}; {other.kind} can", f"export LOCALRUN_ENGINE={name}")
@@ -140,6 +146,9 @@ def vram(facts: Facts) -> Iterator[Finding]:
         size = format_size(held.vram) if held.vram is not None else "memory"
         name = held.name or "a program outside this container"
         text = f"{name} (process {held.pid}) holds {size} of {held.gpu}"
+        if held.name in _DESKTOP:
+            yield Finding("vram", "ok", text)
+            continue
         yield Finding("vram", "warn", text, f"kill {held.pid}  # ends {name}")
 
 

@@ -225,7 +225,12 @@ def test_what_is_swapped_out_matters_only_where_memory_is_short_and_most_of_it_i
 def test_our_own_models_are_no_intruders() -> None:
     mine = Holding("RTX 4090", 42, "python3", 9 * GIB, ours=True)
     small = Holding("RTX 4090", 43, "Xorg", 20 * MIB)
-    assert wrong(replace(HEALTHY, holdings=(mine, small))) == []
+    screen = Holding("RTX 4090", 44, "gnome-shell", 900 * MIB)
+    facts = replace(HEALTHY, holdings=(mine, small, screen))
+    assert wrong(facts) == []
+    assert [f.text for f in examine(facts) if f.name == "vram"] == [
+        "gnome-shell (process 44) holds 900 MiB of RTX 4090"
+    ]
     assert wrong(replace(HEALTHY, port_holder="python3 (process 42)", port_ours=True)) == []
 
 
