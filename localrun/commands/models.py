@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from localrun.commands.base import App, put, put_json
 from localrun.commands.plan import planned
 from localrun.commands.target import DEFAULT, default_path, locate
@@ -9,6 +11,9 @@ from localrun.errors import UsageError
 from localrun.model.facts import Model
 from localrun.show.model_text import catalog_lines, local_lines, model_json, model_lines, offer_lines
 from localrun.units import format_size
+
+if TYPE_CHECKING:
+    from localrun.model.store import LocalModel
 
 
 def show(app: App, name: str | None, as_json: bool) -> None:
@@ -36,7 +41,7 @@ def list_models(app: App, as_json: bool) -> None:
     from localrun.model.catalog import load_catalog
     from localrun.model.store import disk_use, local_models
 
-    here = local_models(app.session.paths)
+    here = (*local_models(app.session.paths), *_ollamas())
     catalog = load_catalog()
     if as_json:
         put_json(
@@ -59,6 +64,31 @@ def list_models(app: App, as_json: bool) -> None:
         )
         return
     put("\n".join([*local_lines(here, disk_use(here), app.out), "", *catalog_lines(catalog.names, app.out)]))
+
+
+def _ollamas() -> tuple[LocalModel, ...]:
+    """What Ollama has pulled: served as `ollama:NAME` from its own blobs, removed by Ollama."""
+    import os
+    from pathlib import Path
+
+    from localrun.model.ollama_store import folders, read_store
+    from localrun.model.store import LocalModel
+
+    stored = [
+        m for folder in folders(os.environ, Path.home()) if folder.is_dir() for m in read_store(folder).models
+    ]
+    return tuple(
+        LocalModel(
+            "ollama:" + m.name.short.removesuffix(":latest"),
+            m.path,
+            (m.path,),
+            m.bytes,
+            m.bytes,
+            "ollama",
+            m.quant,
+        )
+        for m in stored
+    )
 
 
 def pull(app: App, name: str | None, quant: str | None, as_json: bool) -> None:

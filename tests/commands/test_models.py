@@ -83,3 +83,35 @@ def test_hardware_tells_each_figures_source(user: User) -> None:
         for line in lines
         if "note:" not in line
     )
+
+
+def test_what_ollama_pulled_is_listed_and_planned_from_its_blob(user: User) -> None:
+    """A store with one model, laid out as Ollama lays it out; nothing is copied."""
+    import hashlib
+
+    store = user.home / ".ollama/models"
+    tiny.write(user.home / "tiny.gguf")
+    data = (user.home / "tiny.gguf").read_bytes()
+    digest = hashlib.sha256(data).hexdigest()
+    (store / "blobs").mkdir(parents=True)
+    (store / "blobs" / f"sha256-{digest}").write_bytes(data)
+    config = b'{"model_format":"gguf","model_family":"llama","file_type":"Q4_K_M"}'
+    config_digest = hashlib.sha256(config).hexdigest()
+    (store / "blobs" / f"sha256-{config_digest}").write_bytes(config)
+    manifest = store / "manifests/registry.ollama.ai/library/tiny/latest"
+    manifest.parent.mkdir(parents=True)
+    layer = {
+        "mediaType": "application/vnd.ollama.image.model",
+        "digest": f"sha256:{digest}",
+        "size": len(data),
+    }
+    about = {"mediaType": "application/vnd.docker.container.image.v1+json", "digest": f"sha256:{config_digest}",
+             "size": len(config)}  # fmt: skip
+    manifest.write_text(json.dumps({"schemaVersion": 2, "config": about, "layers": [layer]}))
+    listed = user("list", "--json").json()["local"]
+    assert [(m["name"], m["source"]) for m in listed] == [("ollama:tiny", "ollama")]
+    planned = user("plan", "ollama:tiny", "--json").json()
+    assert planned["model"]["files"][0]["name"].endswith(digest)
+    missing = user("plan", "ollama:nothing")
+    assert missing.code == 1
+    assert "ollama pull nothing" in missing.err
