@@ -27,12 +27,18 @@ typedef struct lr_link { uint32_t symbol, next, previous; lr_merge merge; } lr_l
 
 typedef struct lr_heap { uint64_t *items; size_t count; } lr_heap;
 
+/* Eight children to a parent: one cache line a level, and few levels. */
+enum { FAMILY = 8 };
+
 static void sift_down(lr_heap *heap, size_t i) {
     const uint64_t item = heap->items[i];
     for (;;) {
-        size_t child = 2 * i + 1;
-        if (child >= heap->count) break;
-        child += child + 1 < heap->count && heap->items[child + 1] < heap->items[child];
+        const size_t first = FAMILY * i + 1;
+        if (first >= heap->count) break;
+        const size_t last = heap->count - first < FAMILY ? heap->count : first + FAMILY;
+        size_t child = first;
+        for (size_t k = first + 1; k < last; k++)
+            if (heap->items[k] < heap->items[child]) child = k;
         if (heap->items[child] >= item) break;
         heap->items[i] = heap->items[child];
         i = child;
@@ -42,9 +48,9 @@ static void sift_down(lr_heap *heap, size_t i) {
 
 static void push(lr_heap *heap, uint64_t item) {
     size_t i = heap->count++;
-    while (i > 0 && heap->items[(i - 1) / 2] > item) {
-        heap->items[i] = heap->items[(i - 1) / 2];
-        i = (i - 1) / 2;
+    while (i > 0 && heap->items[(i - 1) / FAMILY] > item) {
+        heap->items[i] = heap->items[(i - 1) / FAMILY];
+        i = (i - 1) / FAMILY;
     }
     heap->items[i] = item;
 }
@@ -52,7 +58,7 @@ static void push(lr_heap *heap, uint64_t item) {
 static uint64_t pop(lr_heap *heap) {
     const uint64_t item = heap->items[0];
     heap->items[0] = heap->items[--heap->count];
-    sift_down(heap, 0);
+    if (heap->count) sift_down(heap, 0);
     return item;
 }
 
@@ -96,7 +102,8 @@ static lr_status merge_list(lr_tok_run *run, uint32_t *symbols, size_t *count) {
             links[i].merge = lr_pairs_find(run->vocab, symbols[i], symbols[i + 1]);
             if (links[i].merge.rank != LR_NO_RANK) heap.items[heap.count++] = (uint64_t)links[i].merge.rank << 32 | i;
         }
-        for (size_t i = heap.count / 2; i-- > 0; ) sift_down(&heap, i);
+        for (size_t i = heap.count / FAMILY + 1; i-- > 0; )
+            if (i < heap.count) sift_down(&heap, i);
         status = merge_many(run, links, &heap, n);
         *count = 0;
         for (uint32_t i = 0; i < n && status == LR_OK; i = links[i].next) symbols[(*count)++] = links[i].symbol;

@@ -1,3 +1,5 @@
+#define _DEFAULT_SOURCE /* madvise, which plain C11 hides */
+
 #include "lr_words_private.h"
 
 #include <stdlib.h>
