@@ -10,7 +10,7 @@ from pathlib import Path
 from localrun.commands.base import App, put, put_json
 from localrun.engine import native_build
 from localrun.engine.install import Choice, choose, run_pip
-from localrun.engine.inventory import inventory, uses_gpu
+from localrun.engine.inventory import default_first, inventory, uses_gpu
 from localrun.engine.tools import pinned, tools
 from localrun.errors import EngineError, UsageError
 from localrun.hardware.facts import Host
@@ -21,7 +21,7 @@ from localrun.show.engine_text import Building, engine_json, engine_lines
 
 def list_engines(app: App, as_json: bool) -> None:
     host = detect(app.session.paths.models)
-    found = inventory(app.session)
+    found = default_first(inventory(app.session), app.session.config)
     if as_json:
         put_json(engine_json(found, host.gpus))
         return
@@ -89,6 +89,10 @@ def _native(app: App, host: Host, choice: Choice, jobs: int, as_json: bool) -> N
     finally:
         progress.done()
     _installed(as_json, "native", str(made), choice.backend, f"installed {_short(str(made))}")
+    server = made / "llama-server"
+    first = next(iter(default_first(inventory(app.session), app.session.config)), None)
+    if first is None or first.path.resolve() != server.resolve():
+        app.tell(f"`up` takes it after: export LOCALRUN_LLAMA_SERVER={shlex.quote(str(server))}")
 
 
 def _installed(as_json: bool, kind: str, what: str, backend: str, said: str) -> None:

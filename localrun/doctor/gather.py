@@ -13,7 +13,7 @@ from pathlib import Path
 from localrun.config import Session
 from localrun.doctor import files, linux
 from localrun.doctor.values import Facts, Holding
-from localrun.engine.inventory import inventory
+from localrun.engine.inventory import default_first, inventory
 from localrun.engine.tools import pinned
 from localrun.hardware import cgroup, pci, system
 from localrun.hardware.facts import Gpu, Host
@@ -45,7 +45,7 @@ def gather(session: Session, environ: Mapping[str, str] = os.environ) -> Facts:
         scaling_driver=next(iter(linux.governors("scaling_driver")), ""),
         energy=next(iter(linux.governors("energy_performance_preference")), ""),
         profile=linux.text("sys/firmware/acpi/platform_profile"),
-        engines=inventory(session, environ),
+        engines=default_first(inventory(session, environ), session.config),
         devices=linux.devices(pci.read_cards()) if is_linux else (),
         holdings=_holdings(host, {record.handle.pid for record in alive}),
         port_holder=linux.port_holder(session.config.host, port),

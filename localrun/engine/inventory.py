@@ -15,8 +15,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from localrun.config import Session
+from localrun.config import Config, Session
+from localrun.engine import registry
+from localrun.engine.installed import installed
 from localrun.engine.peek import Seen, peek
+from localrun.errors import LocalrunError
 from localrun.hardware.facts import Gpu
 from localrun.model.files import read_small, write_small
 
@@ -64,7 +67,7 @@ class _Place:
 
 
 def inventory(session: Session, environ: Mapping[str, str] = os.environ) -> tuple[Found, ...]:
-    """Every build, what `up` would take first. Quick, no network; an odd file is shown as unknown."""
+    """Every build, those made for this machine first. Quick, no network; an odd file is shown as unknown."""
     cache = session.paths.cache / "engines.json"
     known, fresh = read_small(cache), {}
     found = []
@@ -80,10 +83,20 @@ def inventory(session: Session, environ: Mapping[str, str] = os.environ) -> tupl
     return tuple(found)
 
 
-def installed(data: Path) -> tuple[Path, ...]:
-    """The llama-server of every engine in the user's data folder, the newest first."""
-    servers = [p for p in (data / "engines").glob("[!.]*/bin/llama-server") if os.access(p, os.X_OK)]
-    return tuple(sorted(servers, key=lambda p: p.stat().st_mtime, reverse=True))
+def default_first(found: Sequence[Found], config: Config) -> tuple[Found, ...]:
+    """The same builds, the one that `up` takes when nobody names an engine before all others."""
+    try:
+        engine = registry.choose(config)
+        path = Path(engine.available().path).resolve()
+    except LocalrunError:
+        return tuple(found)
+
+    def is_it(one: Found) -> bool:
+        if engine.name == "embedded":
+            return one.kind == "xllamacpp"
+        return engine.name == "llama-server" and one.kind == engine.name and one.path.resolve() == path
+
+    return tuple(sorted(found, key=lambda one: not is_it(one)))
 
 
 def uses_gpu(seen: Seen, gpus: Sequence[Gpu]) -> bool | None:
@@ -106,7 +119,7 @@ def quantizer(session: Session, environ: Mapping[str, str] = os.environ) -> Path
 
 
 def _places(session: Session, environ: Mapping[str, str]) -> Iterator[_Place]:
-    """Each build once, however many names lead to it; in the order in which `up` prefers them."""
+    """Each build once, however many names lead to it; those made for this machine first."""
     seen: set[Path] = set()
     for place in _candidates(session, environ):
         real = place.path.resolve()

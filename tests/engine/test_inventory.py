@@ -9,7 +9,8 @@ import pytest
 
 from localrun.config import Config, Session, paths
 from localrun.engine import inventory as module
-from localrun.engine.inventory import Seen, installed, inventory, quantizer, uses_gpu
+from localrun.engine.installed import installed
+from localrun.engine.inventory import Seen, default_first, inventory, quantizer, uses_gpu
 from localrun.hardware.facts import Backend, Gpu
 
 
@@ -115,6 +116,24 @@ def test_the_quantizer_lies_beside_a_server_or_on_path(environ: dict[str, str], 
     ours = program(tmp_path / ".local/share/localrun/engines/x/bin/llama-quantize")
     program(ours.with_name("llama-server"))
     assert quantizer(session(environ), environ) == ours
+
+
+def test_what_up_takes_stands_first(
+    environ: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the same choice as `up` makes, whatever that prefers."""
+    program(tmp_path / "bin/llama-server")
+    monkeypatch.setenv("PATH", environ["PATH"])
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for engine, kind in (
+        ("auto", "llama-server"),
+        ("embedded", "xllamacpp"),
+        ("llama-server", "llama-server"),
+    ):
+        config = Config(engine=engine)
+        found = default_first(inventory(session(environ, config), environ), config)
+        assert found[0].kind == kind
+        assert {e.kind for e in found} == {"llama-server", "xllamacpp"}
 
 
 @pytest.mark.parametrize(
