@@ -12,19 +12,16 @@ from localrun.commands.machine import machine
 from localrun.commands.target import Target, locate
 from localrun.errors import EngineMissing, LocalrunError, UsageError
 from localrun.model.facts import Model
-from localrun.plan.compare import Difference, compare
 from localrun.plan.planner import make_plan
 from localrun.plan.values import Plan, Wanted
-from localrun.recipe.chat_templates import template_file
-from localrun.recipe.environment import SECRET
-from localrun.recipe.values import Recipe
-from localrun.serving import Serving, launch_for
-from localrun.show.compare_text import compare_json, compare_lines
-from localrun.show.plan_json import plan_json
 from localrun.show.plan_text import plan_lines, survey_lines
 
+# What only --json, --verify and a launch need is imported there: a dataclass costs half a millisecond.
 if TYPE_CHECKING:
+    from localrun.plan.compare import Difference
     from localrun.plan.survey import Row
+    from localrun.recipe.values import Recipe
+    from localrun.serving import Serving
 
 #: Whose dry run `--verify` asks.
 _VERIFIER = "embedded engine, dry run"
@@ -64,6 +61,8 @@ def _split(text: str) -> tuple[float, ...]:
 
 
 def serving(options: dict[str, Any]) -> Serving:
+    from localrun.serving import Serving
+
     return Serving(
         engine=options.get("engine") or "",
         host=options.get("host"),
@@ -76,6 +75,8 @@ def serving(options: dict[str, Any]) -> Serving:
 
 def command_of(recipe: Recipe) -> tuple[tuple[str, ...], dict[str, str]]:
     """argv and environment as they are shown: a key is never printed."""
+    from localrun.recipe.environment import SECRET
+
     return recipe.argv, {name: "***" if name in SECRET else value for name, value in recipe.environment}
 
 
@@ -121,6 +122,9 @@ def run(app: App, name: str | None, options: dict[str, Any], as_json: bool) -> i
     if options.get("svg"):
         _draw(plan, options["svg"])
     if as_json:
+        from localrun.show.compare_text import compare_json
+        from localrun.show.plan_json import plan_json
+
         document = plan_json(plan, *_command(app, target, plan, options))
         verified = {"verify": compare_json(differences, _VERIFIER)} if differences else {}
         put_json(document | verified | ({"quants": [asdict(row) for row in rows]} if rows else {}))
@@ -131,6 +135,8 @@ def run(app: App, name: str | None, options: dict[str, Any], as_json: bool) -> i
             put("")
             put("\n".join(survey_lines(rows, app.out)))
         if differences:
+            from localrun.show.compare_text import compare_lines
+
             put("")
             for line in compare_lines(differences, _VERIFIER, app.out):
                 put(line)
@@ -155,6 +161,7 @@ def _verified(target: Target, plan: Plan) -> tuple[Difference, ...]:
             f"localrun pull {target.name}",
         )
     from localrun.engine.verify import taken_in_dry_run
+    from localrun.plan.compare import compare
 
     return compare(plan.memory, taken_in_dry_run(target.path, plan))
 
@@ -173,6 +180,8 @@ def _command(
 ) -> tuple[tuple[str, ...], dict[str, str]]:
     """What `up` would start; nothing where no engine is here or the machine is imagined."""
     from localrun.engine import registry
+    from localrun.recipe.chat_templates import template_file
+    from localrun.serving import launch_for
 
     try:
         chosen = serving(options)

@@ -51,8 +51,7 @@ def locate(app: App, name: str | None, quant: str | None) -> Target:
     if (name is None or name == DEFAULT) and quant is None and default.exists():
         return _file(DEFAULT, default)
     from localrun.model.catalog import load_catalog
-    from localrun.model.names import CatalogName, LocalPath, resolve
-    from localrun.model.sources import HubRef
+    from localrun.model.names import CatalogName, LocalPath, OllamaName, resolve
 
     catalog = load_catalog()
     named = resolve(name or DEFAULT, catalog)
@@ -61,9 +60,9 @@ def locate(app: App, name: str | None, quant: str | None) -> Target:
         return _file(path.stem, path)
     if isinstance(named, CatalogName):
         return _entry(app, named.entry, quant)
-    if isinstance(named, HubRef):
-        return _hub(app, named, quant)
-    return _ollama(f"{named.name}:{named.tag}")
+    if isinstance(named, OllamaName):
+        return _ollama(f"{named.name}:{named.tag}")
+    return _hub(app, named, quant)
 
 
 def default_path(app: App) -> Path:
