@@ -25,7 +25,7 @@ def program(path: Path, says: str = "version: 9000 (abcdef1)") -> Path:
 def environ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     monkeypatch.setattr(module, "HOMEBREW", (str(tmp_path / "brew/bin"),))
     monkeypatch.setattr(module, "_OLLAMA", ())
-    return {"HOME": str(tmp_path), "PATH": f"{tmp_path}/bin:/usr/bin:/bin"}
+    return {"HOME": str(tmp_path), "PATH": f"{tmp_path}/bin"}
 
 
 def session(environ: dict[str, str], config: Config | None = None) -> Session:
