@@ -115,14 +115,16 @@ class Vocab:
             self._ints = Ints(self.count)
         self._ints.append(out, int(ffi.cast("uintptr_t", ffi.from_buffer(ids))), len(ids))
 
-    def encode(self, text: bytes, special: int) -> Iterator[memoryview]:
-        """The ids, some ten thousand at a time, each array good until the next. The text is taken as well formed.
+    def encode(self, text: bytes | memoryview, special: int, owner: object = None) -> Iterator[memoryview]:
+        """The ids, some ten thousand at a time, each array good until the next. The text is taken as well formed;
+        `owner` is kept alive meanwhile.
         `special`: 1 finds all special tokens in it, 0 user-defined ones, -1 none."""
         try:
             run = self._idle.pop()
         except IndexError:
             run = _Run(self)
         yield from run.encode(text, special)
+        del owner
         # One that was left in the middle is dropped: it stands somewhere in another text.
         self._idle.append(run)
 
@@ -144,7 +146,7 @@ class _Run:
         self._ids = ffi.new("int32_t[]", room)
         self._view = memoryview(ffi.buffer(self._ids)).cast("B").cast("i")
 
-    def encode(self, text: bytes, special: int) -> Iterator[memoryview]:
+    def encode(self, text: bytes | memoryview, special: int) -> Iterator[memoryview]:
         place, raw, size = self._place, ffi.from_buffer(text), len(text)
         place[0] = 0
         while True:
@@ -160,6 +162,18 @@ class _Run:
         _check(status)
         if self._room > ROOM:
             self._resize(ROOM)
+
+
+def utf8_in_place(text: str) -> memoryview:
+    """A str's UTF-8 where Python itself keeps it, as long as the str lives: encoding a long text anew each time costs
+    a quarter of its tokenization. Raises UnicodeEncodeError for surrogates."""
+    import ctypes
+
+    utf8 = ctypes.pythonapi.PyUnicode_AsUTF8AndSize
+    utf8.restype, utf8.argtypes = ctypes.c_void_p, (ctypes.py_object, ctypes.POINTER(ctypes.c_ssize_t))
+    size = ctypes.c_ssize_t()
+    address = utf8(text, ctypes.byref(size))
+    return memoryview(ffi.buffer(ffi.cast("uint8_t *", address), size.value))
 
 
 def _check(status: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import unicodedata
 from array import array
 from collections.abc import Callable, Iterable, Iterator
@@ -10,10 +11,12 @@ from os import PathLike
 from pathlib import Path
 
 from localrun.errors import UsageError
-from localrun.native.tok import Vocab, as_llama_cpp_reads, is_utf8
+from localrun.native.tok import Vocab, as_llama_cpp_reads, is_utf8, utf8_in_place
 from localrun.tokenizer.vocabulary import Vocabulary
 
 RULES = ("own", "llama.cpp")
+#: Characters of a str from which on it pays to find its UTF-8 in place.
+LONG = 1 << 14
 
 
 class Tokenizer:
@@ -107,6 +110,9 @@ class Tokenizer:
         return Stream(self, special)
 
     def _parts(self, text: str | bytes, special: bool) -> Iterator[memoryview]:
+        if isinstance(text, str) and len(text) > LONG and (text.isascii() or not self._nfc):
+            with contextlib.suppress(UnicodeEncodeError):
+                return self._vocab.encode(utf8_in_place(text), special, owner=text)
         raw, rewrite = self._read(text)
         if rewrite is None:
             return self._vocab.encode(raw, special)

@@ -180,3 +180,8 @@ def test_long_lists_hold_the_same_ints_as_arrays_and_leak_none(gpt2: Tokenizer) 
         gpt2.encode(text)
     after = sys.getrefcount(ids[rare])  # a name: pytest holds what stands in an assert
     assert after == before
+
+
+def test_a_long_text_with_a_lone_surrogate_is_read_as_a_short_one(gpt2: Tokenizer) -> None:
+    text = "word " * 5000
+    assert gpt2.encode(text + "a\ud800") == gpt2.encode(text + "a\ufffd")
