@@ -10,11 +10,12 @@ import os
 import re
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 from localrun.errors import UsageError
 from localrun.units import parse_size
+from localrun.value import dataclass
 
 ENGINES = ("auto", "llama-server", "embedded", "in-process", "ollama", "vllm")
 GOALS = ("balanced", "speed", "context", "quality")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from localrun import config as settings
 from localrun.config import Session
 from localrun.show.text import Style, say, style_for
+from localrun.value import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from localrun.errors import LocalrunError
 from localrun.hardware.facts import Host
 from localrun.model.catalog import load_catalog
 from localrun.plan.planner import make_plan
+from localrun.plan.quality import loss
 from localrun.plan.values import Alternative, Wanted
 from localrun.units import format_count
 
@@ -32,11 +33,15 @@ def other_models(name: str, host: Host, wanted: Wanted) -> tuple[Alternative, ..
         if other == name or catalog.find(other) is None:
             continue
         entry = catalog.entry(other)
-        offers = [offer for offer in offers_of(entry) if offer.bytes < min(room, host.disk_free or room)]
+        offers = [
+            offer for offer in offers_of(entry) if offer.bytes < min(room * 0.9, host.disk_free or room)
+        ]
         if not offers:
             continue
         try:
-            plan = make_plan(offers, host, Wanted(goal=wanted.goal), advise=False)
+            # The one nearest to four bits that has room: a name and a rough speed are enough here.
+            offer = min(offers, key=lambda o: abs(loss(o.quant) - loss("Q4_K_M")))
+            plan = make_plan([offer], host, Wanted(goal=wanted.goal), advise=False)
         except LocalrunError:
             continue
         if plan.verdict == "fits" and plan.speed.generation.expected >= _USABLE:

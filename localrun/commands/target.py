@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ from localrun.errors import FetchError, ModelError, UsageError
 from localrun.model.facts import Model
 from localrun.plan.choose import Offer
 from localrun.plan.values import Plan
+from localrun.value import dataclass
 
 if TYPE_CHECKING:
     from localrun.model.entry import Entry

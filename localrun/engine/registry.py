@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from localrun.config import Config
+import os
+
+from localrun.config import Config, paths
 from localrun.engine.base import Engine, Handle
 from localrun.engine.embedded import Embedded
 from localrun.engine.llama_server import LlamaServer
@@ -15,7 +17,11 @@ _AUTO = ("llama-server", "embedded")
 
 def engines(config: Config) -> dict[str, Engine]:
     """Every engine by name; adding one is adding it here."""
-    found: tuple[Engine, ...] = (LlamaServer(config.llama_server), Embedded(), Ollama())
+    from localrun.engine.installed import installed
+
+    built = () if config.llama_server else installed(paths(os.environ, config).data)
+    server = config.llama_server or (str(built[0]) if built else "")
+    found: tuple[Engine, ...] = (LlamaServer(server), Embedded(), Ollama())
     return {engine.name: engine for engine in found}
 
 

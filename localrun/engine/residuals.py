@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from pathlib import Path
+
+from localrun.value import dataclass
 
 _SCHEMA = "localrun.residuals/1"
 #: Newest launches that are kept for each hardware.

@@ -7,8 +7,9 @@ matrix products. A card measured on the spot always wins over this table.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import lru_cache
+
+from localrun.value import dataclass
 
 _GIB = 1 << 30
 _WORD = re.compile(r"[a-z]+[0-9]*[a-z]*|[0-9]+[a-z]*")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+from localrun.value import dataclass
 
 #: Where a figure comes from; every one that is shown carries it.
 Source = Literal["measured", "read", "computed", "estimated", "given"]

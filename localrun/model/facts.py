@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+from localrun.value import dataclass
 
 #: header: read from a GGUF header; rules: per-tensor types by llama.cpp's own rules, exact;
 #: published: the size that the publisher states, no header read yet.

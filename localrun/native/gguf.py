@@ -5,7 +5,6 @@ from __future__ import annotations
 import mmap
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from struct import Struct
 from typing import Any
 
@@ -13,6 +12,7 @@ from localrun._ffi import ffi, lib
 from localrun.errors import HeaderError
 from localrun.native.array import Array, Source, Span, Value, scalar
 from localrun.native.faults import header_error
+from localrun.value import dataclass
 
 Buffer = bytes | bytearray | memoryview | mmap.mmap
 

@@ -193,3 +193,8 @@ def as_llama_cpp_reads(text: bytes) -> bytes:
     out = bytearray(lib.lr_utf8_llama(raw, len(text), ffi.NULL))
     lib.lr_utf8_llama(raw, len(text), ffi.from_buffer("uint8_t[]", out))
     return bytes(out)
+
+
+def is_plainly_nfc(text: bytes) -> bool:
+    """UTF-8 that needs no normalizing, as nearly all does; False says nothing."""
+    return bool(lib.lr_utf8_plainly_nfc(ffi.from_buffer(text), len(text)))

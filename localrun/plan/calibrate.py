@@ -8,7 +8,7 @@ neither a model that ran a hundred times nor one wild measurement decides.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from math import exp, isfinite, log
 from types import MappingProxyType
 from zlib import crc32
@@ -17,6 +17,7 @@ from localrun.plan.kv import kv_cache
 from localrun.plan.rates import DEFAULT, FILL, Rates
 from localrun.plan.speed import Traffic, fingerprint
 from localrun.plan.values import Plan
+from localrun.value import dataclass
 
 #: A run that is off by more says something of itself, not of the machine: it counts as if off by this.
 _MOST_OFF = 4.0

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from localrun.plan.values import DeviceMemory
+from localrun.value import dataclass
 
 #: Components that an engine accounts for; `overhead` (process, driver, prompt cache) is in no breakdown.
 COMPONENTS = ("weights", "kv", "compute")

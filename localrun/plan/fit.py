@@ -8,7 +8,7 @@ memory, so each is found by bisection rather than tried out.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from localrun.hardware.facts import Host
 from localrun.model.facts import Model
@@ -17,6 +17,7 @@ from localrun.plan.memory import Sizer
 from localrun.plan.rates import Rates
 from localrun.plan.speed import Traffic
 from localrun.plan.values import DeviceMemory, Settings, Verdict, Wanted
+from localrun.value import dataclass
 
 RANK: dict[Verdict, int] = {"fits": 2, "pages": 1, "too-big": 0}
 

@@ -7,12 +7,11 @@ varying one hyperparameter at a time in the engine's dry run (bench/memory_truth
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from localrun.model.facts import Shape
 from localrun.plan.kv import KV_TYPES, context, pad, windowed_cells
 from localrun.plan.values import Settings
 from localrun.units import MIB
+from localrun.value import dataclass
 
 #: Smallest batch whose CPU weights are copied to a GPU and multiplied there (GGML_OP_OFFLOAD_MIN_BATCH).
 OFFLOAD_BATCH = 32

@@ -6,11 +6,10 @@ of them), DSA (a second cache of indexer keys), windowed (two caches, the window
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from localrun.errors import ModelError, UsageError
 from localrun.model.facts import Shape
 from localrun.plan.values import Settings
+from localrun.value import dataclass
 
 #: elements per block, bytes per block of the types that llama.cpp's cache takes.
 KV_TYPES: dict[str, tuple[int, int]] = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import accumulate
 from operator import add
 
@@ -15,6 +15,7 @@ from localrun.plan.placement import ALIGN, ROW_PADDING, Placement, place
 from localrun.plan.values import DeviceMemory, Settings
 from localrun.plan.weights import Weights, spans
 from localrun.units import MIB
+from localrun.value import dataclass
 
 #: Left free on a device: what other programs may take while the model runs, and fragmentation.
 GPU_MARGIN = 256 * MIB

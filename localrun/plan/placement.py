@@ -11,7 +11,7 @@ import re
 import struct
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import Enum
 from functools import lru_cache
 from itertools import accumulate
@@ -21,6 +21,7 @@ from localrun.hardware.facts import Gpu, Host
 from localrun.model.facts import Model, Tensor
 from localrun.plan.repack import instructions, packed_bytes, repackable
 from localrun.plan.values import Settings
+from localrun.value import dataclass
 
 #: What `-ncmoe N` matches in the first N blocks (common.h: LLM_FFN_EXPS_REGEX).
 _EXPERTS = re.compile(r"blk\.(\d+)\.ffn_(up|down|gate|gate_up)_(ch|)exps")

@@ -7,7 +7,6 @@ the one before. Prompts are bound by compute, or by moving experts over the bus.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from math import prod
 
@@ -18,6 +17,7 @@ from localrun.plan.placement import Group, Rules, classify, layer_devices
 from localrun.plan.rates import DISK_BANDWIDTH, FILL, GPU_BANDWIDTH, LINK, RAM_BANDWIDTH, Rates
 from localrun.plan.values import Band, DeviceMemory, Settings, Speed
 from localrun.plan.weights import spans
+from localrun.value import dataclass
 
 _TIERS = ("vram bandwidth", "ram bandwidth", "disk", "launch overhead")
 #: Times what reading takes, from which on more memory bandwidth would hardly help.

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from localrun.errors import LocalrunError
 from localrun.hardware.facts import Host
 from localrun.plan.choose import Offer, choose, utility
 from localrun.plan.rates import DEFAULT, Rates
 from localrun.plan.values import Verdict, Wanted
+from localrun.value import dataclass
 
 
 @dataclass(frozen=True, slots=True)

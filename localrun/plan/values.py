@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
 from localrun.hardware.facts import Host
 from localrun.model.facts import Model
+from localrun.value import dataclass
 
 Verdict = Literal["fits", "pages", "too-big"]
 Goal = Literal["balanced", "speed", "context", "quality"]

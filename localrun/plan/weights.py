@@ -5,13 +5,13 @@ Same rules and same bytes as `placement.place`, in closed form: prefix sums over
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import accumulate
 
 from localrun.hardware.facts import Host
 from localrun.model.facts import Model
 from localrun.plan.placement import Group, Placement, Rules, classify, layer_devices
 from localrun.plan.values import Settings
+from localrun.value import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from os import PathLike
 from pathlib import Path
 
 from localrun.errors import UsageError
-from localrun.native.tok import Vocab, as_llama_cpp_reads, is_utf8, utf8_in_place
+from localrun.native.tok import Vocab, as_llama_cpp_reads, is_plainly_nfc, is_utf8, utf8_in_place
 from localrun.tokenizer.vocabulary import Vocabulary
 
 RULES = ("own", "llama.cpp")
@@ -143,11 +143,15 @@ class Tokenizer:
             return text, None if self._spm else as_llama_cpp_reads
         else:
             raw = text.decode("utf-8", "replace").encode()
-        return raw, _nfc if self._nfc and not raw.isascii() else None
+        return raw, _nfc if self._nfc and not is_plainly_nfc(raw) else None
 
 
 def _nfc(raw: bytes) -> bytes:
-    return unicodedata.normalize("NFC", raw.decode()).encode()
+    """Line by line: a newline neither combines nor decomposes, and most lines need nothing."""
+    return b"\n".join(
+        line if is_plainly_nfc(line) else unicodedata.normalize("NFC", line.decode()).encode()
+        for line in raw.split(b"\n")
+    )
 
 
 class Stream:
