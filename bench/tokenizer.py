@@ -37,7 +37,7 @@ LANGUAGES = (
     "ar", "bg", "bn", "de", "el", "es", "fa", "fi", "fr", "he", "hi", "ja", "ko", "ka", "pl", "pt_BR", "ru", "ta",
     "th", "tr", "uk", "vi", "zh_Hans", "zh_Hant",
 )  # fmt: skip
-ROUNDS = 9
+ROUNDS = 7
 Encode = Callable[[Any, str], Any]
 
 
@@ -101,7 +101,7 @@ def measure(name: str, text: str, loaded: dict[str, Any]) -> dict[str, dict[str,
     spent: dict[str, dict[str, list[float]]] = {
         kind: {who: [] for who in makers} for kind in ("cold", "array", "list")
     }
-    for _ in range(3):
+    for _ in range(2):
         for who, (load, to_array, _) in makers.items():
             fresh = load()
             gc.collect()
