@@ -17,7 +17,7 @@ from localrun.value import dataclass
 CPU_TYPES: Mapping[str, float] = MappingProxyType(
     {
         "F32": 20.2e9,
-        "F16": 20.6e9,
+        "F16": 22.5e9,
         "BF16": 19.0e9,
         "Q8_0": 12.0e9,
         "Q4_0": 9.0e9,
