@@ -1,6 +1,6 @@
 """Writes tests/c/corpus/tok: small vocabularies with texts, as fuzz_tok.c reads them.
 
-    python -m tests.c.make_tok_corpus
+python -m tests.c.make_tok_corpus
 """
 
 from __future__ import annotations
@@ -23,9 +23,13 @@ def corpus() -> dict[str, bytes]:
     text = "don't stop, HTTPServer: 1234 中文 É\u0301x\n\n  \t y <user><|end|> the".encode()
     files = {f"pattern_{pre}": case(MERGES, pre, pre & 1, words, text) for pre in range(PATTERNS)}
     files["ranks"] = case(RANKS, 2, 2, words[:1], text)
-    files["spm"] = case(SPM, 0, 4, [(" t".encode(), False), ("é".encode(), False), (b"x ", False)], text + b" \xe2\x96\x81a")
+    files["spm"] = case(
+        SPM, 0, 4, [(b" t", False), ("é".encode(), False), (b"x ", False)], text + b" \xe2\x96\x81a"
+    )
     files["spm_malformed"] = case(SPM, 0, 5, [], b"a \xe4 b\xff\xe2\x96")
-    files["letters"] = case(MERGES, 0, 8, [("Ġa".encode(), False), ("Ġ a".encode(), True), (b"\xff", False)], b" a b")
+    files["letters"] = case(
+        MERGES, 0, 8, [("Ġa".encode(), False), ("Ġ a".encode(), True), (b"\xff", False)], b" a b"
+    )
     files["empty_token"] = case(MERGES, 0, 0, [(b"", False)], b"abc")
     files["half_merge"] = case(MERGES, 0, 0, [(b"ab", True)], b"abc")
     return files
