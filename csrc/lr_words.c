@@ -62,7 +62,8 @@ lr_word *lr_words_find(const lr_words *words, const lr_key *key, const uint8_t *
     for (size_t i = key->hash & words->mask;; i = (i + 2) & words->mask)
         for (size_t k = i; k < i + 2; k++) {
             lr_word *word = &words->slots[k];
-            if (word->n == 0) return NULL;
+            /* Another thread may at this moment settle a doubt about a token: see lr_bpe.c. */
+            if (__atomic_load_n(&word->n, __ATOMIC_RELAXED) == 0) return NULL;
             if (word->key[0] != key->word[0] || word->key[1] != key->word[1]) continue;
             if (size <= LR_WORD_SHORT || memcmp(words->arena + (uint32_t)word->ids[2], text, size) == 0) return word;
         }

@@ -195,6 +195,6 @@ def as_llama_cpp_reads(text: bytes) -> bytes:
     return bytes(out)
 
 
-def is_plainly_nfc(text: bytes) -> bool:
-    """UTF-8 that needs no normalizing, as nearly all does; False says nothing."""
-    return bool(lib.lr_utf8_plainly_nfc(ffi.from_buffer(text), len(text)))
+def plainly_nfc(text: bytes | memoryview) -> int:
+    """How many bytes of this UTF-8, from its start, need no normalizing; nearly always all of them."""
+    return int(lib.lr_utf8_plainly_nfc(ffi.from_buffer(text), len(text)))

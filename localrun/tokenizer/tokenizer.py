@@ -11,7 +11,7 @@ from os import PathLike
 from pathlib import Path
 
 from localrun.errors import UsageError
-from localrun.native.tok import Vocab, as_llama_cpp_reads, is_plainly_nfc, is_utf8, utf8_in_place
+from localrun.native.tok import Vocab, as_llama_cpp_reads, is_utf8, plainly_nfc, utf8_in_place
 from localrun.tokenizer.vocabulary import Vocabulary
 
 RULES = ("own", "llama.cpp")
@@ -143,15 +143,21 @@ class Tokenizer:
             return text, None if self._spm else as_llama_cpp_reads
         else:
             raw = text.decode("utf-8", "replace").encode()
-        return raw, _nfc if self._nfc and not is_plainly_nfc(raw) else None
+        return raw, _nfc if self._nfc and plainly_nfc(raw) < len(raw) else None
 
 
 def _nfc(raw: bytes) -> bytes:
-    """Line by line: a newline neither combines nor decomposes, and most lines need nothing."""
-    return b"\n".join(
-        line if is_plainly_nfc(line) else unicodedata.normalize("NFC", line.decode()).encode()
-        for line in raw.split(b"\n")
-    )
+    """Only the lines that may need it: a newline neither combines nor decomposes."""
+    view, out, at = memoryview(raw), bytearray(), 0
+    while at + (plain := plainly_nfc(view[at:])) < len(raw):
+        start = raw.rfind(b"\n", at, at + plain) + 1 or at
+        end = raw.find(b"\n", at + plain)
+        end = len(raw) if end < 0 else end
+        out += view[at:start]
+        out += unicodedata.normalize("NFC", raw[start:end].decode()).encode()
+        at = end
+    out += view[at:]
+    return bytes(out)
 
 
 class Stream:
