@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from dataclasses import asdict, fields
 from pathlib import Path
 
@@ -48,7 +49,8 @@ def add(path: Path, key: str, launch: Launch) -> None:
         draft.write_text(json.dumps({"schema": _SCHEMA, "launches": kept}, indent=1) + "\n", encoding="utf-8")
         draft.replace(path)
     except OSError:
-        draft.unlink(missing_ok=True)
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
 
 
 def _read(path: Path) -> dict[str, list[object]]:

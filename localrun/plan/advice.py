@@ -125,7 +125,7 @@ def fixes(plan: Plan, choice: Choice, wanted: Wanted) -> tuple[str, ...]:
     s, found = plan.settings, choice.found
     lines = []
     trials: list[tuple[str, Candidate]] = []
-    evaluate = choice.fitter.evaluate_any
+    evaluate = choice.fitter.evaluate
     if s.n_cpu_moe:
         fewer, more = max(0, s.n_cpu_moe - 2), min(plan.model.shape.n_layers, s.n_cpu_moe + 2)
         for n in (fewer, more):

@@ -122,7 +122,7 @@ def _with(fitter: Fitter, found: Candidate, packed: dict[Part, int], parts: Sequ
     """The placement with `packed` on the GPUs, where that is faster."""
     if sum(part.size for part in packed) <= sum(p.size for p in parts if p.layer >= found.settings.n_cpu_moe):
         return found
-    trial = fitter.evaluate_any(_settings(fitter, found, packed, parts))
+    trial = fitter.evaluate(_settings(fitter, found, packed, parts))
     return trial if on_gpu(trial) and trial.verdict == found.verdict and trial.rate > found.rate else found
 
 

@@ -140,7 +140,7 @@ def _checkpoints(fitter: Fitter, found: Candidate) -> Candidate:
     if found.verdict != "fits" or not any(fitter.model.shape.swa_layers):
         return found
     for n in (4, 2, 1):
-        kept = fitter.evaluate_any(replace(found.settings, ctx_checkpoints=n))
+        kept = fitter.evaluate(replace(found.settings, ctx_checkpoints=n))
         if kept.verdict == "fits":
             return kept
     return found

@@ -63,49 +63,32 @@ class Fitter:
     wanted: Wanted
     sizer: Sizer
     traffic: Traffic
-    overrides: tuple[str, ...]  # those that `sizer` and `traffic` have counted in
-    plain: Sizer | None = field(default=None)  # without repacking, made when it is needed
-    others: dict[tuple[object, ...], tuple[Sizer, Traffic]] = field(default_factory=dict)  # by override
+    counted: tuple[object, ...]  # the overrides and the repacking that `sizer` and `traffic` have in them
+    others: dict[tuple[object, ...], tuple[Sizer, Traffic]] = field(default_factory=dict)  # with others
 
     @classmethod
     def of(cls, model: Model, host: Host, wanted: Wanted, settings: Settings, rates: Rates) -> Fitter:
         sizer, traffic = Sizer.of(model, host, settings), Traffic.of(model, host, settings, rates)
-        return cls(model, host, wanted, sizer, traffic, settings.override_tensor)
+        return cls(model, host, wanted, sizer, traffic, _counted(settings))
 
     def evaluate(self, settings: Settings) -> Candidate:
-        sizer = self.sizer if settings.repack else self._plain(settings)
+        """Quick for what was counted in; other overrides or repacking take a walk over all tensors, once."""
+        sizer, traffic = self._sums(settings)
         devices, kv = sizer.memory(settings), sizer.kv(settings)
-        return self._candidate(settings, devices, kv, self.traffic)
-
-    def evaluate_any(self, settings: Settings) -> Candidate:
-        """The same for settings with overrides of their own, which take a walk over all tensors."""
-        if settings.override_tensor == self.overrides:
-            return self.evaluate(settings)
-        sizer, traffic = self._overridden(settings)
-        return self._candidate(settings, sizer.memory(settings), sizer.kv(settings), traffic)
+        rate = 1.0 / traffic.costs(settings, devices, kv).total
+        return Candidate(settings, devices, kv, verdict_of(self.host, devices, settings.mmap), rate)
 
     def traffic_for(self, settings: Settings) -> Traffic:
-        if settings.override_tensor == self.overrides:
-            return self.traffic
-        return self._overridden(settings)[1]
+        return self._sums(settings)[1]
 
-    def _overridden(self, settings: Settings) -> tuple[Sizer, Traffic]:
-        key = (settings.override_tensor, settings.repack)
+    def _sums(self, settings: Settings) -> tuple[Sizer, Traffic]:
+        key = _counted(settings)
+        if key == self.counted:
+            return self.sizer, self.traffic
         if key not in self.others:
             sizer = Sizer.of(self.model, self.host, settings)
             self.others[key] = sizer, Traffic.of(self.model, self.host, settings, self.traffic.rates)
         return self.others[key]
-
-    def _candidate(
-        self, settings: Settings, devices: tuple[DeviceMemory, ...], kv: KvLayout, traffic: Traffic
-    ) -> Candidate:
-        rate = 1.0 / traffic.costs(settings, devices, kv).total
-        return Candidate(settings, devices, kv, verdict_of(self.host, devices, settings.mmap), rate)
-
-    def _plain(self, settings: Settings) -> Sizer:
-        if self.plain is None:
-            self.plain = Sizer.of(self.model, self.host, settings)
-        return self.plain
 
     def best(self, settings: Settings) -> Candidate:
         """The fastest placement with the best verdict; what the user fixed stays."""
@@ -183,6 +166,10 @@ class Fitter:
                 size += weights.experts.gpu[il + 1] - weights.experts.gpu[il]
             sizes.append(size)
         return [*sizes, weights.head.gpu[1]]
+
+
+def _counted(settings: Settings) -> tuple[object, ...]:
+    return settings.override_tensor, settings.repack
 
 
 def _fill(sizes: list[int], room: list[float]) -> list[int]:

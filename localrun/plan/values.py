@@ -94,7 +94,7 @@ class Band:
 class Speed:
     generation: Band
     prompt: Band
-    bound_by: str  # "ram bandwidth", "vram bandwidth", "disk", "compute"
+    bound_by: str  # "ram bandwidth", "vram bandwidth", "disk", "cpu cores", "launch overhead"
     calibrated: bool = False
 
 
