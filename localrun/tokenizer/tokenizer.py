@@ -51,6 +51,8 @@ class Tokenizer:
         self._nfc = vocabulary.nfc and not self._llama_cpp
         self._spm = vocabulary.kind == "spm"
         self._strip_space = vocabulary.space_prefix
+        # For streams: the tokens that are whole characters, without and with control tokens.
+        self._whole: tuple[dict[int, str], dict[int, str]] = ({}, {})
         self.rules = rules
         self.bos = vocabulary.bos
         self.eos = vocabulary.eos
@@ -164,17 +166,26 @@ class Stream:
     """Text out of tokens one at a time. A character whose bytes have not all come is held back."""
 
     def __init__(self, tokenizer: Tokenizer, special: bool) -> None:
-        self._tokenizer = tokenizer
+        self._vocab = tokenizer._vocab
         self._special = special
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._held = False  # the decoder has part of a character
+        self._whole = tokenizer._whole[special]
 
     def feed(self, token: int) -> str:
         """What is whole by now; often empty. Raises IndexError."""
-        text = self._tokenizer._vocab.decode(array("i", (token,)), self._special)
-        return self._decoder.decode(text)
+        if not self._held and token in self._whole:
+            return self._whole[token]
+        piece = self._vocab.decode(array("i", (token,)), self._special)
+        with contextlib.suppress(UnicodeDecodeError):
+            self._whole[token] = piece.decode()
+        text = self._decoder.decode(piece)
+        self._held = self._decoder.getstate()[0] != b""
+        return text
 
     def finish(self) -> str:
         """What was held back, as U+FFFD; the stream can then be used anew."""
         rest = self._decoder.decode(b"", final=True)
         self._decoder.reset()
+        self._held = False
         return rest

@@ -67,6 +67,14 @@ def test_a_stream_never_cuts_a_character(gpt2: Tokenizer) -> None:
     assert stream.finish() == ""
 
 
+def test_streams_of_any_tokens_say_what_decoding_says(gpt2: Tokenizer) -> None:
+    r = random.Random(6)
+    for _ in range(200):
+        ids = [r.choice((r.randrange(len(gpt2)), r.randrange(94, 256))) for _ in range(20)]
+        stream = gpt2.stream()
+        assert "".join(map(stream.feed, ids)) + stream.finish() == gpt2.decode(ids)
+
+
 def test_a_stream_that_ends_in_mid_character_says_so_and_starts_anew(gpt2: Tokenizer) -> None:
     stream = gpt2.stream()
     emoji = gpt2.encode("😀")
