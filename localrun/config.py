@@ -35,7 +35,7 @@ class Config:
     models_dir: str = ""  # empty = Paths.data / "models"
     threads: int = 0  # 0 = the planner's choice
     offline: bool = False
-    cache_ram: str = "1GiB"  # a size: the engine's prompt cache
+    cache_ram: str = ""  # a size: the engine's prompt cache; empty = a sixteenth of free RAM, at most 1 GiB
     goal: str = "balanced"
     download_limit: str = ""  # a size per second; empty = none
 

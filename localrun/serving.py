@@ -39,7 +39,8 @@ def launch_for(config: Config, name: str, path: Path, serving: Serving) -> Launc
     except UnicodeEncodeError:
         raise UsageError(f"the path {path} is not UTF-8", "rename the file, or link to it") from None
     port = serving.port or config.port
-    alias = name.replace(",", "_")
+    # ... and a leading dash for the next flag.
+    alias = name.replace(",", "_").lstrip("-") or "model"
     return Launch(str(path), alias, host, port, key, config.cors_origins, rpc=serving.rpc)
 
 

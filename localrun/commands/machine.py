@@ -27,7 +27,7 @@ def machine(app: App, options: dict[str, Any], measure: bool = False) -> Host:
     else:
         from localrun.hardware.probe import detect
 
-        host = detect(app.session.paths.models)
+        host = detect(app.session.paths.hf_hub)  # where all but the default model is kept
         if measure or bandwidth_file(app).exists():
             from localrun.hardware.calibration import calibrated, measure_ram
 

@@ -14,8 +14,6 @@ from localrun.errors import LocalrunError, UsageError
 from localrun.plan.values import Plan
 from localrun.recipe.modelfile_plan import CURRENT, Export, Extras
 
-_FORMS = ("shell", "systemd", "launchctl")
-
 
 def write(app: App, name: str | None, options: dict[str, Any], as_json: bool) -> int:
     """Print or write the Modelfile of a plan; what goes beside it is said aside."""

@@ -93,6 +93,7 @@ def _ollamas() -> tuple[LocalModel, ...]:
 
 def pull(app: App, name: str | None, quant: str | None, as_json: bool) -> None:
     """Fetch what `up` would serve here, or the quantization that is named."""
+    quant = None if quant == "auto" else quant
     target = locate(app, name, quant)
     path = target.path
     if path is None:
@@ -109,7 +110,9 @@ def remove(app: App, name: str, as_json: bool) -> None:
     from localrun.model.store import find
     from localrun.model.store import remove as delete
 
-    wanted = str(default_path(app)) if name == DEFAULT else name
+    if name.lower().startswith("ollama:"):
+        raise UsageError(f"{name} is Ollama's", f"ollama rm {name.partition(':')[2]}")
+    wanted = str(default_path(app)) if name.lower() == DEFAULT else name
     model = find(app.session.paths, wanted)
     if not app.yes:
         import sys

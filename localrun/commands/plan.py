@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, replace
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from localrun.model.facts import Model
 from localrun.plan.planner import make_plan
 from localrun.plan.values import Plan, Wanted
 from localrun.show.plan_text import plan_lines, survey_lines
+from localrun.units import parse_size
 
 # What only --json, --verify and a launch need is imported there: a dataclass costs half a millisecond.
 if TYPE_CHECKING:
@@ -45,6 +47,7 @@ def wanted(app: App, options: dict[str, Any]) -> Wanted:
         tensor_split=_split(split) if split else None,
         flash_attn=options.get("flash_attn"),
         threads=options.get("threads") or app.session.config.threads or None,
+        cache_ram=parse_size(app.session.config.cache_ram) if app.session.config.cache_ram else None,
     )
 
 
@@ -53,7 +56,7 @@ def _split(text: str) -> tuple[float, ...]:
         shares = tuple(float(part) for part in text.split(","))
     except ValueError:
         shares = ()
-    if not shares or min(shares) < 0 or sum(shares) <= 0:
+    if not shares or min(shares) < 0 or not 0 < sum(shares) < inf:
         raise UsageError(
             f"--tensor-split {text!r} is not a list of shares", "for two cards: --tensor-split 3,1"
         )

@@ -12,6 +12,7 @@ from localrun import up as verbs
 from localrun.ask import Conversation, Piece, Timing, answer
 from localrun.commands.base import App, put_json
 from localrun.commands.up import prepare
+from localrun.engine import client
 from localrun.engine.state import Record
 from localrun.errors import UsageError
 from localrun.show.text import printable
@@ -117,6 +118,10 @@ def _turn(app: App, conversation: Conversation, line: str, stats: bool) -> None:
     try:
         for piece in pieces:
             _write(app, piece)
+    except client.Refused as wrong:
+        # The context is full, most often: the chat goes on without this turn.
+        app.tell(app.err("yellow", str(wrong)))
+        del conversation.messages[-2:]
     except KeyboardInterrupt:
         pieces.close()  # closes the connection: the engine stops generating
         app.tell(app.err("dim", " (stopped)"))

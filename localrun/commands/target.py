@@ -122,7 +122,9 @@ def _on_disk(app: App, entry: Entry, quant: str | None) -> Path | None:
     found = [
         model
         for model in local_models(app.session.paths)
-        if not model.missing and repos & {part.lower() for part in model.path.parts}
+        if not model.missing
+        and model.quant != "mmproj"
+        and repos & {part.lower() for part in model.path.parts}
     ]
     if quant:
         found = [model for model in found if model.quant.upper() == quant.upper()]
@@ -157,6 +159,9 @@ def _hub(app: App, ref: HubRef, quant: str | None) -> Target:
 
     ref = replace(ref, quant=quant or ref.quant)
     label = f"hf:{ref.repo}" + (f":{ref.quant}" if ref.quant else "")
+    here = _cached(app, ref)
+    if here is not None:
+        return _file(label, here)
     if app.offline:
         return _file(label, _pull(app, ref))
     environment = os.environ
@@ -173,11 +178,25 @@ def _hub(app: App, ref: HubRef, quant: str | None) -> Target:
     return Target(label, offers, None, lambda plan: _pull(app, replace(ref, quant=plan.model.quant)))
 
 
+def _cached(app: App, ref: HubRef) -> Path | None:
+    """The file of a repository's quant that is here whole: it needs neither the network nor the disk."""
+    if not ref.quant or not app.session.paths.hf_hub.is_dir():
+        return None
+    from localrun.model.store import local_models
+
+    folder = f"models--{ref.repo.replace('/', '--')}".lower()
+    for model in local_models(app.session.paths):
+        mine = folder in {part.lower() for part in model.path.parts}
+        if mine and not model.missing and model.quant.upper() == ref.quant.upper():
+            return model.path
+    return None
+
+
 def _pull(app: App, ref: HubRef) -> Path:
     from localrun.model.pull import pull
 
     bars = progress(app)
-    return pull(ref, app.session.paths, net(app), bars, bars=bars.another).files[0]
+    return pull(ref, app.session.paths, net(app), bars, mmproj=False, bars=bars.another).files[0]
 
 
 def net(app: App) -> Net:

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from localrun import running
@@ -26,13 +27,19 @@ from localrun.units import format_size
 from localrun.up import Prepared
 
 
-def prepare(app: App, name: str | None, options: dict[str, Any]) -> Prepared:
-    """Everything that can be decided before a process starts. Raises what refuses it."""
+def prepare(app: App, name: str | None, options: dict[str, Any], fetch: bool = True) -> Prepared:
+    """Everything that can be decided before a process starts. Raises what refuses it.
+
+    Without `fetch` a model that is not here stands under its published name: for --dry-run.
+    """
     chosen = serving(options)
     engine = registry.choose(app.session.config, chosen.engine)
     target, plan = planned(app, name, options, advise=False)
     path = target.path
-    if path is None:
+    if path is None and not fetch:
+        path = Path(plan.model.files[0].name)
+        app.tell(f"{target.name} is not on this machine yet: localrun pull {target.name}")
+    elif path is None:
         if plan.verdict == "too-big":
             # Once more with advice: a refusal says what would work.
             _, plan = planned(app, name, options)
@@ -50,11 +57,13 @@ def run(
     app: App, name: str | None, options: dict[str, Any], detach: bool, dry_run: bool, as_json: bool
 ) -> None:
     began = time.monotonic()
-    prepared = prepare(app, name, options)
+    prepared = prepare(app, name, options, fetch=not dry_run)
     if dry_run:
         _show_recipe(prepared, options.get("port") is not None, as_json)
         return
-    verbs.check_verdict(prepared.plan, bool(options.get("force")))
+    # What runs already is joined, whatever room it leaves.
+    if not any(r.name == prepared.name and running.is_alive(r) for r in running.records(app.session)[0]):
+        verbs.check_verdict(prepared.plan, bool(options.get("force")))
     _announce(app, prepared)
     named, joined = options.get("port") is not None, False
     try:

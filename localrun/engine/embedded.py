@@ -6,6 +6,7 @@ import sys
 
 from localrun.engine import allocation, client, process
 from localrun.engine.base import Allocation, Availability, Handle
+from localrun.errors import UsageError
 from localrun.meter.values import Observation
 from localrun.plan.values import Plan
 from localrun.recipe.argv import to_argv
@@ -46,6 +47,10 @@ class Embedded(Process):
         return Availability(True, path=sys.executable, version=importlib.metadata.version("xllamacpp"))
 
     def recipe(self, plan: Plan, launch: Launch) -> Recipe:
+        if launch.rpc:
+            raise UsageError(
+                "the embedded engine has no RPC", "--engine llama-server, of a build that has it"
+            )
         # -P: a file in the current folder must not stand in for a module.
         argv = (sys.executable, "-P", "-m", "localrun.engine.host", *to_argv(plan.settings, launch))
         return Recipe(self.name, argv, environment(launch, plan.host.gpus), plan.settings, launch)

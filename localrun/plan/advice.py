@@ -23,6 +23,15 @@ def no_disk(needed: int, host: Host) -> str:
     return f"the download takes {format_size(needed)}, the disk has {format_size(host.disk_free)} free"
 
 
+def for_disk(plan: Plan, offers: Sequence[Offer]) -> tuple[Alternative, ...]:
+    """Where the disk is what is missing, neither RAM nor settings help: the best quant that has room."""
+    room = [offer for offer in offers if offer.bytes <= plan.host.disk_free]
+    if not room:
+        return ()
+    best = min(room, key=lambda offer: loss(offer.quant))
+    return (Alternative(f"--quant {best.quant}: {format_size(best.bytes)} to download", "fits", 0.0),)
+
+
 def reasons(plan: Plan, choice: Choice, wanted: Wanted) -> tuple[str, ...]:
     """One line for each decision, the verdict first."""
     s, shape = plan.settings, plan.model.shape

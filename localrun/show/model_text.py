@@ -47,11 +47,7 @@ def model_json(model: Model, path: Path | None) -> dict[str, Any]:
 def model_lines(model: Model, path: Path | None, style: Style) -> list[str]:
     shape = model.shape
     read = "read from the file" if model.size_source == "header" else "catalogue"
-    active = (
-        f", {format_count(model.parameters_active)} active"
-        if model.parameters_active < model.parameters
-        else ""
-    )
+    active = f", {format_count(model.parameters_active)} active" if model.shape.n_expert else ""
     rows = [
         ["architecture", model.architecture, read],
         ["parameters", format_count(model.parameters) + active, "computed from the tensors"],

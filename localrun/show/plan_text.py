@@ -44,11 +44,7 @@ def plan_lines(plan: Plan, style: Style, explain: bool = False) -> list[str]:
 def _head(plan: Plan, style: Style) -> list[str]:
     model, host = plan.model, plan.host
     colour, words = _VERDICTS[plan.verdict]
-    active = (
-        f", {format_count(model.parameters_active)} active"
-        if model.parameters_active < model.parameters
-        else ""
-    )
+    active = f", {format_count(model.parameters_active)} active" if model.shape.n_expert else ""
     lines = [
         f"{style('bold', printable(model.name))}  {style(colour, words)} on {printable(host.name)}",
         f"  {model.quant}, {format_size(model.weights_bytes)} of weights ({_SIZES[model.size_source]}), "

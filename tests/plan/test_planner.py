@@ -250,3 +250,24 @@ def test_windowed_models_keep_checkpoints_where_there_is_room() -> None:
     assert roomy.settings.ctx_checkpoints == 4
     assert roomy.memory[-1].overhead > plan_of("llama-3.1-8b", machine(24, 256)).memory[-1].overhead
     assert tight.settings.ctx_checkpoints == 0
+
+
+def test_a_full_card_does_not_block_a_free_one() -> None:
+    """Another program holds the first of two cards: the second serves, as the engine's CUDA0."""
+    host = machine(24, 64, gpus=2)
+    first = replace(host.gpus[0], vram_free=300 << 20, uuid="GPU-full")
+    plan = plan_of("llama-3.1-8b", replace(host, gpus=(first, replace(host.gpus[1], uuid="GPU-free"))))
+    assert plan.verdict == "fits"
+    assert [d.device for d in plan.memory] == ["CUDA0", "CPU"]
+    assert [g.uuid for g in plan.host.gpus] == ["GPU-free"]
+    assert any("left out" in note for note in plan.host.notes)
+    assert plan_of("smollm2", machine(0.5, 32)).verdict == "fits"
+
+
+def test_a_full_disk_is_answered_with_what_has_room_on_it() -> None:
+    """More RAM would not help a download."""
+    host = machine(24, 64, disk=6)
+    plan = make_plan(offers("llama-3.1-8b"), host, to_download=lambda m: sum(f.bytes for f in m.files))
+    assert plan.verdict == "too-big"
+    assert all(a.change.startswith("--quant") for a in plan.alternatives)
+    assert plan.alternatives
