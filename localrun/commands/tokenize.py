@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from localrun.commands.base import App, put, put_json
+from localrun.commands.base import App, put
 from localrun.commands.target import locate
 from localrun.errors import LocalrunError, UsageError
 
@@ -14,28 +14,12 @@ _VOCABULARIES = (".json", ".model", ".tiktoken")
 
 
 def run(app: App, name: str, text: str | None, options: dict[str, Any], as_json: bool) -> None:
-    from localrun.tokenizer import Tokenizer
+    from localrun.tokenizer.command import tokenize_command
 
     data = _text(text, options.get("file"))
-    tokenizer = Tokenizer.open(
-        _vocabulary(app, name), "llama.cpp" if options.get("as_") == "llama.cpp" else "own"
-    )
-    special = bool(options.get("special"))
-    if options.get("count") and not as_json:
-        put(str(tokenizer.count(data, special)))
-        return
-    ids = tokenizer.encode_array(data, special)
-    if as_json:
-        document: dict[str, Any] = {"schema": "localrun.tokens/1", "count": len(ids)}
-        if not options.get("count"):
-            document["ids"] = ids.tolist()
-        if options.get("pieces"):
-            document["pieces"] = [tokenizer.piece(i).decode("utf-8", "replace") for i in ids]
-        put_json(document)
-    elif options.get("pieces"):
-        put("\n".join(f"{i}\t{tokenizer.piece(i).decode('utf-8', 'backslashreplace')!r}" for i in ids))
-    else:
-        put(" ".join(map(str, ids)))
+    show = "count" if options.get("count") else "pieces" if options.get("pieces") else "ids"
+    rules, special = options.get("as_") or "own", bool(options.get("special"))
+    put(tokenize_command(_vocabulary(app, name), data, show, rules, special, json=as_json))
 
 
 def _vocabulary(app: App, name: str) -> Path:
