@@ -54,7 +54,7 @@ def test_the_sdist_holds_all_that_a_build_and_the_tests_need(sdist: Path) -> Non
         "setup.py",
     }
     assert wanted <= names, sorted(wanted - names)
-    assert not [n for n in names if n.endswith((".so", ".o", ".pyc")) or "_build" in n]
+    assert not [n for n in names if n.endswith((".so", ".o", ".pyc")) or "_build/" in n]
 
 
 def test_one_wheel_serves_every_python_from_3_11_on(wheel: Path) -> None:
