@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-from contextlib import suppress
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+from localrun.engine import history
 from localrun.plan.calibrate import Run, calibrate
 from localrun.plan.rates import Rates
 
@@ -25,39 +24,19 @@ def key_of(identity: str, engine: str) -> str:
 
 def runs(path: Path, key: str) -> tuple[Run, ...]:
     """The runs kept under `key`, oldest first. A missing or damaged file, or entry, counts as none."""
-    return tuple(run for run in map(_run, _read(path).get(key, ())) if run is not None)
+    return tuple(
+        run for run in map(_run, history.read(path, _SCHEMA, "runs").get(key, ())) if run is not None
+    )
 
 
 def record_run(path: Path, key: str, run: Run) -> None:
     """Keep one more. A file that cannot be written is no reason to fail: the next plan is less certain."""
-    import json
-
-    kept = _read(path)
-    kept[key] = [*kept.get(key, ()), asdict(run)][-_KEPT:]
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_text(json.dumps({"schema": _SCHEMA, "runs": kept}, indent=1) + "\n", encoding="utf-8")
-        draft.replace(path)
-    except OSError:
-        with suppress(OSError):
-            draft.unlink(missing_ok=True)
+    history.add(path, _SCHEMA, "runs", key, asdict(run), _KEPT)
 
 
 def rates_for(path: Path, key: str, ram_bandwidth: float = 0.0) -> Rates:
     """What the planner should reckon with here. `ram_bandwidth`: as measured, 0 = it was not."""
     return calibrate(runs(path, key), ram_bandwidth)
-
-
-def _read(path: Path) -> dict[str, list[object]]:
-    import json
-
-    try:
-        found = json.loads(path.read_bytes())
-        kept = found["runs"] if found["schema"] == _SCHEMA else {}
-        return {key: rows for key, rows in kept.items() if isinstance(rows, list)}
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        return {}
 
 
 def _run(row: object) -> Run | None:

@@ -1,17 +1,11 @@
-"""How far plans were off, kept by hardware and engine build: the band that later plans show.
-
-Plain json rather than `wire`: `plan` reads this file, and msgspec alone would cost it three times a
-bare interpreter's start.
-"""
+"""How far plans were off, kept by hardware and engine build: the band that later plans show."""
 
 from __future__ import annotations
 
-import json
-import os
-from contextlib import suppress
 from dataclasses import asdict, fields
 from pathlib import Path
 
+from localrun.engine import history
 from localrun.value import dataclass
 
 _SCHEMA = "localrun.residuals/1"
@@ -35,31 +29,15 @@ def load(path: Path, key: str) -> tuple[Launch, ...]:
 
     None where the file is missing or damaged.
     """
-    found = [launch for launch in map(_launch, _read(path).get(key, ())) if launch]
+    found = [
+        launch for launch in map(_launch, history.read(path, _SCHEMA, "launches").get(key, ())) if launch
+    ]
     return tuple(launch for launch in found if launch.engine == found[-1].engine)
 
 
 def add(path: Path, key: str, launch: Launch) -> None:
     """Keep one more. A file that cannot be written is no reason to fail a launch."""
-    kept = _read(path)
-    kept[key] = [*kept.get(key, ()), asdict(launch)][-_KEPT:]
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_text(json.dumps({"schema": _SCHEMA, "launches": kept}, indent=1) + "\n", encoding="utf-8")
-        draft.replace(path)
-    except OSError:
-        with suppress(OSError):
-            draft.unlink(missing_ok=True)
-
-
-def _read(path: Path) -> dict[str, list[object]]:
-    try:
-        found = json.loads(path.read_bytes())
-        launches = found["launches"] if found["schema"] == _SCHEMA else {}
-        return {key: rows for key, rows in launches.items() if isinstance(rows, list)}
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
-        return {}
+    history.add(path, _SCHEMA, "launches", key, asdict(launch), _KEPT)
 
 
 def _launch(row: object) -> Launch | None:
