@@ -16,6 +16,7 @@ from localrun.errors import LocalrunError, UsageError
 from localrun.hardware import nvml, system
 from localrun.meter.values import Reading
 from localrun.meter.watch import Watcher
+from localrun.plan.kv_groups import KvGroup
 
 #: How long an engine gets to end by itself, seconds.
 GRACE = 5.0
@@ -71,19 +72,25 @@ def measured_memory(record: state.Record) -> dict[str, int]:
     return found
 
 
-def status(session: Session, record: state.Record, watcher: Watcher | None = None) -> Status:
-    """One model as it is now. `watcher` keeps what rates need between two calls."""
+def status(session: Session, record: state.Record, watched: Watcher | None = None) -> Status:
+    """One model as it is now. `watched` keeps what rates need between two calls."""
     alive = is_alive(record)
     seen = engine_of(session, record).observe(record.handle) if alive else None
-    watcher = watcher or Watcher(record.kv_bytes_per_token, record.kv_bytes)
     return Status(
         record=record,
         alive=alive,
-        reading=watcher.update(seen, time.monotonic()) if seen else None,
+        reading=(watched or watcher(record)).update(seen, time.monotonic()) if seen else None,
         measured=measured_memory(record) if alive else {},
         uptime=max(0.0, time.time() - record.started),
         owned=is_owned(record),
     )
+
+
+def watcher(record: state.Record) -> Watcher:
+    """What turns observations of this engine into readings."""
+    # A record of an older version tells only the size: one group, to the cell.
+    one = KvGroup("full", "full", record.kv_cells, 1, record.kv_bytes // max(record.kv_cells, 1))
+    return Watcher(record.kv_groups or (one,))
 
 
 def instance(session: Session, name: str) -> str:

@@ -19,7 +19,7 @@ from localrun.engine import interrupts, process, state
 from localrun.engine.base import Engine, Handle
 from localrun.errors import DoesNotFit, EngineError, PortInUse, StateError, UsageError
 from localrun.hardware import system
-from localrun.meter.watch import Watcher
+from localrun.plan.kv_groups import kv_groups
 from localrun.plan.values import Plan
 from localrun.recipe.values import Launch, Recipe
 
@@ -215,6 +215,7 @@ def _record(prepared: Prepared, handle: Handle) -> state.Record:
         gpus=plan.host.gpus,
         owner=os.getpid(),
         owner_created=system.process_create_time(os.getpid()) or 0.0,
+        kv_groups=kv_groups(plan.model.shape, plan.settings, plan.model.architecture),
     )
 
 
@@ -222,7 +223,7 @@ def watch(
     session: Session, record: state.Record, interval: float, sleep: Callable[[float], None] = time.sleep
 ) -> Iterator[running.Status]:
     """What it does, every `interval` seconds, until it is stopped elsewhere. EngineError if it dies."""
-    watcher = Watcher(record.kv_bytes_per_token, record.kv_bytes)
+    watcher = running.watcher(record)
     engine = running.engine_of(session, record)
     path = state.path_of(session.paths.state, record.name)
     while True:

@@ -43,7 +43,8 @@ def root(served: User) -> str:
 PS = {
     "name": str, "engine": str, "state": str, "pid": int, "endpoint": str, "model": str, "ctx_size": int,
     "planned": {"CPU": int}, "measured": {"CPU": int}, "allocated": {"CPU": int},
-    "kv": {"tokens_used": int, "tokens_capacity": int, "bytes_used": int, "bytes_capacity": int},
+    "kv": {"tokens_used": int, "tokens_capacity": int, "bytes_used": int, "bytes_capacity": int,
+           "high_water": int, "until_full": int, "groups": list},
     "speed": {"prompt": float, "generation": float, "first_token_ms": float},
     "uptime_s": float,
 }  # fmt: skip

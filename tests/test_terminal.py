@@ -22,7 +22,7 @@ def test_the_live_line_shows_speed_first_token_cache_and_memory(owner: User) -> 
         asking = owner.start("run", "smollm2", "Tell me a story", "-n", "90", "--seed", "1")
         live = terminal.expect(
             r"(\d+\.\d) tok/s now \| [\d.]+ average \| first token \d+ ms \| KV (\d+)/1024 tokens, [\d.]+ MiB"
-            r" \(\d+%\) \| RAM \d+ MiB"
+            r" \(\d+%\), \d+ left \| RAM \d+ MiB"
         )
         assert float(live[1]) > 0
         assert 0 < int(live[2]) <= 1024

@@ -147,8 +147,9 @@ def observe(endpoint: str, api_key: str = "") -> Observation | None:
     try:
         slots = json.loads(get(endpoint, "/slots", api_key))
         metrics = _counters(get(endpoint, "/metrics", api_key).decode("utf-8", "replace"))
+        held = tuple(int(s.get("n_prompt_tokens", 0)) for s in slots)
         return Observation(
-            tokens_held=sum(int(s.get("n_prompt_tokens", 0)) for s in slots),
+            tokens_held=sum(held),
             tokens_capacity=sum(int(s["n_ctx"]) for s in slots),
             busy=sum(bool(s.get("is_processing")) for s in slots),
             generating=tuple(
@@ -158,6 +159,8 @@ def observe(endpoint: str, api_key: str = "") -> Observation | None:
             prompt_seconds=metrics.get("prompt_seconds_total", 0.0),
             generated_tokens=int(metrics.get("tokens_predicted_total", 0)),
             generated_seconds=metrics.get("tokens_predicted_seconds_total", 0.0),
+            held=held,
+            tokens_most=int(metrics.get("n_tokens_max", 0)),
         )
     except (OSError, EngineError, ArithmeticError, AttributeError, LookupError, ValueError, TypeError):
         return None  # it does not answer, or another program does

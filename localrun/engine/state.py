@@ -22,6 +22,7 @@ from localrun import wire
 from localrun.engine.base import Allocation, Handle
 from localrun.errors import StateError
 from localrun.hardware.facts import Gpu
+from localrun.plan.kv_groups import KvGroup
 
 SCHEMA = 1
 State = Literal["starting", "ready", "failed"]
@@ -46,6 +47,7 @@ class Record:
     allocated: tuple[Allocation, ...] = ()  # what the engine said it took
     owner: int = 0  # the localrun that starts it, or in whose foreground it runs; 0 = nobody's
     owner_created: float = 0.0  # that process's start, as Handle.created
+    kv_groups: tuple[KvGroup, ...] = ()  # the cache by what its layers keep
 
 
 @dataclass(frozen=True, slots=True)

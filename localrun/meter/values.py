@@ -17,6 +17,32 @@ class Observation:
     prompt_seconds: float = 0.0
     generated_tokens: int = 0
     generated_seconds: float = 0.0
+    held: tuple[int, ...] = ()  # tokens in each slot's cache; empty where the engine does not tell
+    tokens_most: int = 0  # the most that one slot held since the start
+
+
+@dataclass(frozen=True, slots=True)
+class GroupReading:
+    """The cache of layers that keep the same tokens: in use, and what there is."""
+
+    name: str  # "full", "chunked", "windowed", "MLA", "indexer"
+    cells: int
+    cells_capacity: int
+    bytes: int
+    bytes_capacity: int
+
+
+@dataclass(frozen=True, slots=True)
+class CacheReading:
+    """A KV cache at one moment."""
+
+    tokens: int
+    capacity: int  # tokens
+    bytes: int
+    bytes_capacity: int
+    high_water: int  # the most tokens so far
+    until_full: int | None  # tokens that the fullest slot can still take; None: it never fills
+    groups: tuple[GroupReading, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +54,5 @@ class Reading:
     rate_average: float  # generation since the start, the engine's own count
     prompt_rate: float  # prompt tokens, the engine's own average
     first_token_ms: float  # of the newest request
-    kv_tokens: int
-    kv_capacity: int
-    kv_bytes: int
-    kv_capacity_bytes: int
+    kv: CacheReading
     generated: int = 0  # tokens since the start

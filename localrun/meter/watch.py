@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 
+from localrun.meter.cache import Cache
 from localrun.meter.values import Observation, Reading
+from localrun.plan.kv_groups import KvGroup
 
 #: Generation "now" is taken over this many seconds of readings.
 _WINDOW = 3.0
@@ -13,9 +15,8 @@ _WINDOW = 3.0
 class Watcher:
     """Turns observations into readings. `now` is any clock in seconds that never runs back."""
 
-    def __init__(self, kv_bytes_per_token: int, kv_capacity_bytes: int) -> None:
-        self._per_token = kv_bytes_per_token
-        self._capacity_bytes = kv_capacity_bytes
+    def __init__(self, groups: tuple[KvGroup, ...]) -> None:
+        self._cache = Cache(groups)
         self._tasks: dict[int, int] = {}
         self._last: Observation | None = None
         self._recent: deque[tuple[float, int]] = deque()
@@ -33,10 +34,7 @@ class Watcher:
             rate_average=_rate(seen.generated_tokens, seen.generated_seconds),
             prompt_rate=_rate(seen.prompt_tokens, seen.prompt_seconds),
             first_token_ms=self._first_token_ms,
-            kv_tokens=seen.tokens_held,
-            kv_capacity=seen.tokens_capacity,
-            kv_bytes=min(seen.tokens_held * self._per_token, self._capacity_bytes),
-            kv_capacity_bytes=self._capacity_bytes,
+            kv=self._cache.update(seen),
             generated=seen.generated_tokens,
         )
 

@@ -58,19 +58,19 @@ def kv_cache(shape: Shape, settings: Settings, architecture: str) -> KvLayout:
     check_types(shape, settings)
     size = context(shape, settings)
     row_full, row_windowed = _cells(shape, settings, size)
-    rows = _rows(shape, settings)
+    row = rows(shape, settings)
     windowed = shape.swa_layers or (False,) * shape.n_layers
     streams = size.streams
     per_layer = tuple(
-        row * streams * (row_windowed if is_windowed else row_full)
-        for row, is_windowed in zip(rows, windowed, strict=True)
+        one * streams * (row_windowed if is_windowed else row_full)
+        for one, is_windowed in zip(row, windowed, strict=True)
     )
     grows = row_windowed == row_full
-    per_token = sum(row for row, swa in zip(rows, windowed, strict=True) if grows or not swa)
+    per_token = sum(one for one, swa in zip(row, windowed, strict=True) if grows or not swa)
     total = sum(per_layer)
     exact = architecture in PLAIN or architecture == "deepseek32"
     low = total if exact else total // 16 if architecture in STATEFUL else total // 2
-    high = total if exact else _all_full(rows, streams, row_full)
+    high = total if exact else _all_full(row, streams, row_full)
     return KvLayout(total, row_full, streams, per_layer, per_token, exact, low, high)
 
 
@@ -176,22 +176,22 @@ def _cells(shape: Shape, settings: Settings, size: ContextSize) -> tuple[int, in
     return size.cells, pad(min(size.cells, window + size.ubatch), 256)
 
 
-def _rows(shape: Shape, settings: Settings) -> list[int]:
+def rows(shape: Shape, settings: Settings) -> list[int]:
     """Bytes per cell, by block. A next-token block caches nothing unless it drafts."""
     mla = shape.mla_head_dim_k > 0
     indexer = row_bytes(settings.cache_type_k, shape.indexer_head_dim) if shape.indexer_heads else 0
     # Without flash attention values are stored transposed, each layer as wide as the widest.
     widest = max(shape.n_head_kv, default=0) if settings.flash_attn == "off" else 0
-    rows = []
+    found = []
     for il, heads in enumerate(shape.n_head_kv):
         if il >= shape.n_layers - shape.n_nextn:
-            rows.append(0)
+            found.append(0)
             continue
         row = row_bytes(settings.cache_type_k, heads * shape.head_dim_k) + indexer
         if not mla:
             row += row_bytes(settings.cache_type_v, (widest or heads) * shape.head_dim_v)
-        rows.append(row)
-    return rows
+        found.append(row)
+    return found
 
 
 def _all_full(rows: list[int], streams: int, cells: int) -> int:

@@ -24,18 +24,36 @@ def status_json(s: Status) -> dict[str, Any]:
         "planned": r.planned,
         "measured": s.measured,
         "allocated": {part.device: part.total for part in r.allocated},
-        "kv": {
-            "tokens_used": reading.kv_tokens if reading else 0,
-            "tokens_capacity": reading.kv_capacity if reading else r.kv_cells,
-            "bytes_used": reading.kv_bytes if reading else 0,
-            "bytes_capacity": r.kv_bytes,
-        },
+        "kv": kv_json(s),
         "speed": {
             "prompt": round(reading.prompt_rate, 2) if reading else 0,
             "generation": round(reading.rate_average, 2) if reading else 0,
             "first_token_ms": round(reading.first_token_ms, 1) if reading else 0,
         },
         "uptime_s": round(s.uptime, 1),
+    }
+
+
+def kv_json(s: Status) -> dict[str, Any]:
+    """The cache by the ledger: tokens and bytes in use, in all and by group of layers."""
+    kv = s.reading.kv if s.reading else None
+    return {
+        "tokens_used": kv.tokens if kv else 0,
+        "tokens_capacity": kv.capacity if kv else s.record.kv_cells,
+        "bytes_used": kv.bytes if kv else 0,
+        "bytes_capacity": s.record.kv_bytes,
+        "high_water": kv.high_water if kv else 0,
+        "until_full": kv.until_full if kv else None,
+        "groups": [
+            {
+                "name": g.name,
+                "cells_used": g.cells,
+                "cells_capacity": g.cells_capacity,
+                "bytes_used": g.bytes,
+                "bytes_capacity": g.bytes_capacity,
+            }
+            for g in (kv.groups if kv else ())
+        ],
     }
 
 
@@ -67,8 +85,18 @@ def by_device(sizes: dict[str, int]) -> str:
 
 
 def kv_fill(reading: Reading) -> str:
-    share = reading.kv_tokens / reading.kv_capacity if reading.kv_capacity else 0.0
-    return f"{reading.kv_tokens}/{reading.kv_capacity} tokens, {format_size(reading.kv_bytes)} ({share:.0%})"
+    """`512/8192 tokens, 12 MiB (6%), 7680 left`; with several groups the bytes of each that holds any."""
+    kv = reading.kv
+    share = kv.tokens / kv.capacity if kv.capacity else 0.0
+    parts = [f"{g.name} {format_size(g.bytes)}" for g in kv.groups if g.bytes] if len(kv.groups) > 1 else []
+    held = format_size(kv.bytes) + (f": {', '.join(parts)}" if parts else "")
+    left = f", {kv.until_full} left" if kv.until_full is not None and kv.tokens else ""
+    return f"{kv.tokens}/{kv.capacity} tokens, {held} ({share:.0%}){left}"
+
+
+def most(reading: Reading) -> str:
+    """The high-water mark, where it is above what is held now."""
+    return f", {reading.kv.high_water} at most so far" if reading.kv.high_water > reading.kv.tokens else ""
 
 
 def duration(seconds: float) -> str:
@@ -86,7 +114,7 @@ def live_line(s: Status) -> str:
         f"{reading.rate_now:.1f} tok/s now" if reading.busy else "idle",
         f"{reading.rate_average:.1f} average",
         f"first token {reading.first_token_ms:.0f} ms" if reading.first_token_ms else "no request yet",
-        f"KV {kv_fill(reading)}",
+        f"KV {kv_fill(reading)}{most(reading)}",
         by_device({("RAM" if d == "CPU" else d): n for d, n in s.measured.items()}),
     ]
     return " | ".join(part for part in parts if part)

@@ -206,7 +206,13 @@ def observed(slots: object, metrics: str = METRICS) -> Observation | None:
 
 
 def test_slots_and_counters_make_one_observation() -> None:
-    assert observed(SLOTS) == Observation(42, 1024, 1, ((7, 9),), 31, 0.25, 3, 0.036)
+    assert observed(SLOTS) == Observation(42, 1024, 1, ((7, 9),), 31, 0.25, 3, 0.036, held=(40, 2))
+
+
+def test_the_most_that_a_slot_ever_held_is_the_engine_s_own_count() -> None:
+    found = observed(SLOTS, METRICS + "llamacpp:n_tokens_max 300\n")
+    assert found is not None
+    assert found.tokens_most == 300
 
 
 def test_builds_before_2026_tell_the_next_token_as_an_object() -> None:
@@ -218,7 +224,7 @@ def test_builds_before_2026_tell_the_next_token_as_an_object() -> None:
 
 def test_a_slot_that_never_worked_has_no_tokens() -> None:
     fresh = observed([{"id": 0, "n_ctx": 1024, "is_processing": False}], "")
-    assert fresh == Observation(0, 1024, 0, ())
+    assert fresh == Observation(0, 1024, 0, (), held=(0,))
 
 
 @pytest.mark.parametrize("slots", [{}, 5, None, ["x"], [{}], [{"n_ctx": None}], [{"n_ctx": 1e400}]])

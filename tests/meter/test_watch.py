@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 from localrun.meter.values import Observation
 from localrun.meter.watch import Watcher
+from localrun.plan.kv_groups import KvGroup
 
+GROUPS = (KvGroup("full", "full", 1000, 1, 10),)
 IDLE = Observation(tokens_held=0, tokens_capacity=1000, busy=0, generating=())
 
 
@@ -19,23 +21,23 @@ def busy(tokens: int, task: int = 1, **more: float) -> Observation:
 
 
 def test_the_first_look_knows_no_rate_now() -> None:
-    assert Watcher(10, 10_000).update(busy(500), 100.0).rate_now == 0.0
+    assert Watcher(GROUPS).update(busy(500), 100.0).rate_now == 0.0
 
 
 def test_tokens_between_two_looks_make_the_rate() -> None:
-    watcher = Watcher(10, 10_000)
+    watcher = Watcher(GROUPS)
     watcher.update(busy(10), 100.0)
     assert watcher.update(busy(30), 101.0).rate_now == pytest.approx(20.0)
 
 
 def test_a_new_task_in_the_slot_counts_from_its_own_start() -> None:
-    watcher = Watcher(10, 10_000)
+    watcher = Watcher(GROUPS)
     watcher.update(busy(900, task=1), 100.0)
     assert watcher.update(busy(15, task=2), 101.0).rate_now == pytest.approx(15.0)
 
 
 def test_two_slots_add_up() -> None:
-    watcher = Watcher(10, 10_000)
+    watcher = Watcher(GROUPS)
     watcher.update(replace(IDLE, busy=2, generating=((1, 0), (2, 0))), 0.0)
     assert watcher.update(replace(IDLE, busy=2, generating=((1, 8), (2, 12))), 2.0).rate_now == pytest.approx(
         10.0
@@ -43,14 +45,14 @@ def test_two_slots_add_up() -> None:
 
 
 def test_an_idle_engine_has_no_rate_now_and_keeps_its_average() -> None:
-    watcher = Watcher(10, 10_000)
+    watcher = Watcher(GROUPS)
     watcher.update(busy(10), 100.0)
     reading = watcher.update(replace(IDLE, generated_tokens=60, generated_seconds=2.0), 100.5)
     assert (reading.rate_now, reading.rate_average) == (0.0, 30.0)
 
 
 def test_the_rate_forgets_what_is_older_than_its_window() -> None:
-    watcher = Watcher(10, 10_000)
+    watcher = Watcher(GROUPS)
     for second in range(10):
         watcher.update(busy(100 * second), float(second))
     for second in range(10, 20):
@@ -59,27 +61,15 @@ def test_the_rate_forgets_what_is_older_than_its_window() -> None:
 
 
 def test_the_first_token_s_time_is_the_newest_request_s() -> None:
-    watcher = Watcher(10, 10_000)
+    watcher = Watcher(GROUPS)
     assert watcher.update(IDLE, 0.0).first_token_ms == 0.0
     assert watcher.update(busy(1, prompt_seconds=0.25), 1.0).first_token_ms == pytest.approx(250.0)
     assert watcher.update(busy(9, prompt_seconds=0.25), 2.0).first_token_ms == pytest.approx(250.0)
     assert watcher.update(busy(1, task=2, prompt_seconds=0.35), 3.0).first_token_ms == pytest.approx(100.0)
 
 
-def test_the_cache_is_counted_in_tokens_and_bytes_and_never_above_what_it_holds() -> None:
-    watcher = Watcher(kv_bytes_per_token=10, kv_capacity_bytes=5_000)
-    assert watcher.update(replace(IDLE, tokens_held=400), 0.0).kv_bytes == 4_000
-    full = watcher.update(replace(IDLE, tokens_held=990), 1.0)
-    assert (full.kv_tokens, full.kv_capacity, full.kv_bytes, full.kv_capacity_bytes) == (
-        990,
-        1000,
-        5_000,
-        5_000,
-    )
-
-
 def test_an_engine_that_was_started_anew_has_no_negative_rates() -> None:
-    watcher = Watcher(10, 10_000)
+    watcher = Watcher(GROUPS)
     watcher.update(busy(500, prompt_seconds=9.0, generated_tokens=500), 1.0)
     reading = watcher.update(busy(2, prompt_seconds=0.1, generated_tokens=2), 2.0)
     assert reading.rate_now >= 0
@@ -95,7 +85,7 @@ LOOKS = st.lists(
 def test_whatever_the_counters_do_rates_are_finite_and_not_negative(
     looks: list[tuple[int, int, float, float]],
 ) -> None:
-    watcher, now = Watcher(10, 10_000), 0.0
+    watcher, now = Watcher(GROUPS), 0.0
     for task, tokens, seconds, step in looks:
         now += step
         seen = busy(
