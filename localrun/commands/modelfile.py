@@ -52,12 +52,32 @@ def _extras(target: Target, plan: Plan) -> tuple[Extras, Plan]:
         from localrun.model.header import read_model
 
         plan = replace(plan, model=replace(plan.model, files=read_model(target.path, target.name).files))
+    beside = _companions(plan)
     if target.entry is None:
-        return Extras(), plan
+        return beside, plan
     from localrun.recipe.modelfile_extras import extras_for, tag_for
 
     tag = "" if target.path else tag_for(target.entry, plan.model)
-    return extras_for(target.entry, plan.model)._replace(tag=tag), plan
+    extras = extras_for(target.entry, plan.model)
+    return extras._replace(
+        tag=tag, mmproj=beside.mmproj, draft=beside.draft, lost=(*extras.lost, *beside.lost)
+    ), plan
+
+
+def _companions(plan: Plan) -> Extras:
+    """A projector and a draft that are here, as FROM and DRAFT."""
+    projector, draft = plan.model.projector, plan.model.draft
+    here = projector is not None and os.path.isabs(projector.file.name)
+    lost = (
+        []
+        if projector is None or here
+        else ["vision: the projector is not on this machine; pull it, then name it"]
+    )
+    return Extras(
+        mmproj=projector.file.name if projector is not None and here else "",
+        draft=draft.files[0].name if draft else "",
+        lost=tuple(lost),
+    )
 
 
 def _save(path: Path, text: str, yes: bool) -> None:

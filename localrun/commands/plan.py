@@ -48,6 +48,9 @@ def wanted(app: App, options: dict[str, Any]) -> Wanted:
         flash_attn=options.get("flash_attn"),
         threads=options.get("threads") or app.session.config.threads or None,
         cache_ram=parse_size(app.session.config.cache_ram) if app.session.config.cache_ram else None,
+        mmproj_offload=options.get("mmproj_offload"),
+        n_gpu_layers_draft=options.get("n_gpu_layers_draft"),
+        spec_type=options.get("spec_type"),
     )
 
 
@@ -87,6 +90,10 @@ def planned(app: App, name: str | None, options: dict[str, Any], advise: bool = 
     """What NAME means and what would run. Raises UsageError, ModelError, FetchError."""
     asked = wanted(app, options)
     target = locate(app, name, asked.quant)
+    if options.get("mmproj") or options.get("model_draft"):
+        from localrun.commands.beside import attach
+
+        target = attach(target, options)
     host = machine(app, options)
     plan = make_plan(
         target.models,
@@ -182,6 +189,7 @@ def _command(
     app: App, target: Target, plan: Plan, options: dict[str, Any]
 ) -> tuple[tuple[str, ...], dict[str, str]]:
     """What `up` would start; nothing where no engine is here or the machine is imagined."""
+    from localrun.commands.beside import launched
     from localrun.engine import registry
     from localrun.recipe.chat_templates import template_file
     from localrun.serving import launch_for
@@ -191,7 +199,7 @@ def _command(
         engine = registry.choose(app.session.config, chosen.engine)
         path = target.path or Path(plan.model.files[0].name)
         launch = launch_for(app.session.config, target.name, path, chosen)
-        launch = replace(launch, chat_template_file=template_file(plan.model))
+        launch = replace(launched(launch, plan.model), chat_template_file=template_file(plan.model))
         return command_of(engine.recipe(plan, launch))
     except EngineMissing:
         return (), {}

@@ -26,7 +26,8 @@ def keep(app: App, allocated: tuple[Allocation, ...], plan: Plan, engine: Engine
 
     taken = [Taken(a.device, a.weights + a.repack, a.kv, a.compute) for a in allocated]
     differences = compare(plan.memory, taken)
-    if not taken or not differences:
+    if not taken or not differences or plan.companions:
+        # The log names buffers, not whose they are: a projector's would count as the model's.
         return ""
     total = total_share(differences)
     worst = max(differences, key=lambda d: abs(d.taken - d.planned))

@@ -17,6 +17,7 @@ from localrun.value import dataclass
 
 if TYPE_CHECKING:
     from localrun.model.entry import Entry
+    from localrun.model.facts import Projector
     from localrun.model.sources import HubRef, Net
     from localrun.model.variants import Variant
     from localrun.show.progress import Bars, Lines
@@ -33,6 +34,8 @@ class Target:
     path: Path | None  # the file, where it is on this machine
     obtain: Callable[[Plan], Path]  # fetches the quantization that was planned
     entry: Entry | None = None
+    repo: HubRef | None = None  # where it comes from, and its projector with it
+    projector: Callable[[], Projector | None] = lambda: None  # what it could see with
 
     def all_offers(self) -> Sequence[Offer]:
         """Every quantization of the entry, asked for or not."""
@@ -42,7 +45,9 @@ class Target:
 
     def to_download(self, model: Model) -> int:
         """Bytes that are not here yet."""
-        return 0 if self.path else sum(file.bytes for file in model.files)
+        beside = model.projector.file if model.projector else None
+        missing = beside.bytes if beside and not os.path.isabs(beside.name) else 0
+        return missing + (0 if self.path else sum(file.bytes for file in model.files))
 
 
 def locate(app: App, name: str | None, quant: str | None) -> Target:
@@ -73,7 +78,15 @@ def default_path(app: App) -> Path:
 def _file(name: str, path: Path) -> Target:
     from localrun.model.header import read_model
 
-    return Target(name, read_model(path, name), path, lambda _: path)
+    return Target(name, read_model(path, name), path, lambda _: path, projector=lambda: _beside(path))
+
+
+def _beside(path: Path) -> Projector | None:
+    """The projector that lies beside a model."""
+    from localrun.model.projector import beside, read_projector
+
+    found = beside(path)
+    return read_projector(found) if found else None
 
 
 def _entry(app: App, entry: Entry, quant: str | None) -> Target:
@@ -81,14 +94,36 @@ def _entry(app: App, entry: Entry, quant: str | None) -> Target:
     if here is not None:
         from localrun.model.header import read_model
 
-        return Target(entry.name, read_model(here, entry.name), here, lambda _: here, entry)
+        return Target(
+            entry.name, read_model(here, entry.name), here, lambda _: here, entry, _repo_of(here),
+            lambda: _beside(here) or _published_projector(entry),
+        )  # fmt: skip
     from localrun.commands.offers import offers_of
 
     try:
         offers = [_named(entry, quant)] if quant else offers_of(entry)
     except ModelError as wrong:
         raise UsageError(str(wrong), wrong.hint) from None
-    return Target(entry.name, offers, None, lambda plan: _fetch_entry(app, entry, plan), entry)
+    return Target(
+        entry.name, offers, None, lambda plan: _fetch_entry(app, entry, plan), entry,
+        projector=lambda: _published_projector(entry),
+    )  # fmt: skip
+
+
+def _published_projector(entry: Entry) -> Projector | None:
+    if entry.vision is None:
+        return None
+    from localrun.model.vision import projector_of
+
+    return projector_of(entry.vision, f"{entry.name}: mmproj-F16.gguf")
+
+
+def _repo_of(path: Path) -> HubRef | None:
+    """The repository of a file in the shared cache."""
+    from localrun.model.sources import HubRef
+
+    folder = next((part for part in path.parts if part.startswith("models--")), "")
+    return HubRef(folder.removeprefix("models--").replace("--", "/", 1)) if folder else None
 
 
 def _named(entry: Entry, quant: str) -> Offer:
@@ -105,9 +140,15 @@ def _ollama(name: str) -> Target:
 
     here = folders(os.environ, Path.home())
     store = next((folder for folder in here if folder.is_dir()), here[0])
-    path = find(store, name).path
-    label = f"ollama:{name}"
-    return Target(label, read_model(path, label), path, lambda _: path)
+    stored = find(store, name)
+    path, label = stored.path, f"ollama:{name}"
+
+    def projector() -> Projector | None:
+        from localrun.model.projector import read_projector
+
+        return read_projector(Path(stored.projector)) if stored.projector else None
+
+    return Target(label, read_model(path, label), path, lambda _: path, projector=projector)
 
 
 def _on_disk(app: App, entry: Entry, quant: str | None) -> Path | None:
@@ -145,7 +186,7 @@ def _fetch_entry(app: App, entry: Entry, plan: Plan) -> Path:
             f"{entry.title} is not published as {plan.model.quant}",
             f"its original weights are at {entry.publisher}; llama.cpp's converter and llama-quantize make it",
         )
-    return _pull(app, HubRef(found[0].name, plan.model.quant))
+    return _pull(app, HubRef(found[0].name, plan.model.quant), _wants_projector(plan))
 
 
 def _hub(app: App, ref: HubRef, quant: str | None) -> Target:
@@ -161,7 +202,7 @@ def _hub(app: App, ref: HubRef, quant: str | None) -> Target:
     label = f"hf:{ref.repo}" + (f":{ref.quant}" if ref.quant else "")
     here = _cached(app, ref)
     if here is not None:
-        return _file(label, here)
+        return replace(_file(label, here), repo=ref)
     if app.offline:
         return _file(label, _pull(app, ref))
     environment = os.environ
@@ -175,7 +216,26 @@ def _hub(app: App, ref: HubRef, quant: str | None) -> Target:
             return RepoHeaders(http, repo, app.session.paths, environment).model(v)
 
     offers = [Offer(v.quant, v.bytes, functools.partial(read, v)) for v in chosen]
-    return Target(label, offers, None, lambda plan: _pull(app, replace(ref, quant=plan.model.quant)))
+
+    def projector() -> Projector | None:
+        from localrun.model.variants import projectors_of
+
+        published = projectors_of(repo.files)
+        if not published:
+            return None
+        with Http(net(app)) as http:
+            return RepoHeaders(http, repo, app.session.paths, environment).projector(published[0])
+
+    return Target(
+        label, offers, None,
+        lambda plan: _pull(app, replace(ref, quant=plan.model.quant), _wants_projector(plan)),
+        repo=ref, projector=projector,
+    )  # fmt: skip
+
+
+def _wants_projector(plan: Plan) -> bool:
+    """Whether one must be fetched with the model."""
+    return plan.model.projector is not None and not os.path.isabs(plan.model.projector.file.name)
 
 
 def _cached(app: App, ref: HubRef) -> Path | None:
@@ -192,11 +252,11 @@ def _cached(app: App, ref: HubRef) -> Path | None:
     return None
 
 
-def _pull(app: App, ref: HubRef) -> Path:
+def _pull(app: App, ref: HubRef, mmproj: bool = False) -> Path:
     from localrun.model.pull import pull
 
     bars = progress(app)
-    return pull(ref, app.session.paths, net(app), bars, mmproj=False, bars=bars.another).files[0]
+    return pull(ref, app.session.paths, net(app), bars, mmproj=mmproj, bars=bars.another).files[0]
 
 
 def net(app: App) -> Net:

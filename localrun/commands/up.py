@@ -14,6 +14,7 @@ from localrun import running
 from localrun import up as verbs
 from localrun.commands import calibration, residual
 from localrun.commands.base import App, put, put_json
+from localrun.commands.beside import launched, obtained
 from localrun.commands.plan import command_of, planned, serving, wanted
 from localrun.engine import registry
 from localrun.engine.state import Record
@@ -46,9 +47,16 @@ def prepare(app: App, name: str | None, options: dict[str, Any], fetch: bool = T
         verbs.check_verdict(plan, chosen.force)
         app.tell(f"{target.name}: {plan.model.quant}, {format_size(target.to_download(plan.model))} to fetch")
         path = target.obtain(plan)
+        model = read_model(path, target.name)
+        if plan.companions:
+            projector, draft = obtained(app, target, plan, path)
+            model = replace(model, projector=projector, draft=draft)
         known = calibration.rates(app, plan.host, chosen.engine)
-        plan = make_plan(read_model(path, target.name), plan.host, wanted(app, options), known, advise=False)
-    launch = launch_for(app.session.config, target.name, path, chosen)
+        plan = make_plan(model, plan.host, wanted(app, options), known, advise=False)
+    elif fetch and plan.model.projector:
+        projector, _ = obtained(app, target, plan, path)
+        plan = replace(plan, model=replace(plan.model, projector=projector))
+    launch = launched(launch_for(app.session.config, target.name, path, chosen), plan.model)
     launch = replace(launch, chat_template_file=template_file(plan.model))
     return Prepared(target.name, plan, engine, launch, path)
 

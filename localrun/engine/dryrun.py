@@ -173,6 +173,7 @@ class _Engine:
         params.load_mode = 0  # a dry run maps nothing; llama.cpp's own does the same
         params.no_alloc = True
         params.use_extra_bufts = case["repack"]
+        params.load_mtp = bool(case["spec_type"])
         overrides = self._overrides(case)
         params.overrides = c.cast(overrides, c.c_void_p) if overrides is not None else None
         split = (c.c_float * self.lib.llama_max_devices())(*case["tensor_split"])
@@ -247,7 +248,7 @@ def _library() -> str:
 
 
 def _serve(request: dict[str, Any]) -> dict[str, Any]:
-    keys = ("n_gpu_layers", "n_cpu_moe", "override_tensor", "tensor_split", "repack")
+    keys = ("n_gpu_layers", "n_cpu_moe", "override_tensor", "tensor_split", "repack", "spec_type")
     try:
         engine = _Engine(request["backends"])
         out, loaded, model = [], None, 0

@@ -57,11 +57,23 @@ def parameters(settings: Settings, launch: Launch, api_key: str) -> Any:
     p.cpuparams.n_threads = p.cpuparams_batch.n_threads = settings.threads
     _placement(p, settings)
     if launch.mmproj:
-        p.mmproj.path = launch.mmproj
+        p.mmproj.path, p.mmproj_use_gpu = launch.mmproj, settings.mmproj_offload
+    _drafting(xllamacpp, p, settings, launch)
     if launch.chat_template_file:
         with open(launch.chat_template_file, encoding="utf-8") as file:
             p.chat_template = file.read()
     return p
+
+
+def _drafting(xllamacpp: Any, p: Any, settings: Settings, launch: Launch) -> None:
+    if launch.model_draft:
+        p.speculative.draft.mparams.path = launch.model_draft
+        p.speculative.draft.n_gpu_layers = settings.n_gpu_layers_draft
+    kinds = xllamacpp.common_speculative_type
+    if settings.spec_type:
+        p.speculative.types = [kinds.COMMON_SPECULATIVE_TYPE_DRAFT_MTP]
+    elif launch.model_draft:
+        p.speculative.types = [kinds.COMMON_SPECULATIVE_TYPE_DRAFT_SIMPLE]
 
 
 def _placement(p: Any, settings: Settings) -> None:

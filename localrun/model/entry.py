@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from localrun.model.facts import Shape
 from localrun.model.quants import quant_name
 from localrun.units import parse_size
+
+if TYPE_CHECKING:
+    from localrun.model.vision import Vision
 
 
 class PublishedFile(NamedTuple):
@@ -84,6 +87,7 @@ class Entry(NamedTuple):
     ollama: Ollama
     notes: tuple[str, ...]
     repos: tuple[Repo, ...]
+    vision: Vision | None  # the encoder of a model that sees, where its shape is known
 
 
 def entry_of(table: Mapping[str, Any], like: Mapping[str, Any]) -> Entry:
@@ -115,7 +119,14 @@ def entry_of(table: Mapping[str, Any], like: Mapping[str, Any]) -> Entry:
         ollama=Ollama(t["ollama"]["tag"], t["ollama"].get("note", ""), t["ollama"]["source"]),
         notes=tuple(t.get("notes", ())),
         repos=tuple(_repo(r, t["architecture"], shape) for r in t.get("repo", ())),
+        vision=_vision(t["vision"], shape) if "vision" in t else None,
     )
+
+
+def _vision(t: Mapping[str, Any], shape: Shape) -> Vision:
+    from localrun.model.vision import Vision
+
+    return Vision(**{"n_out": shape.n_embd, "n_hidden": 0} | dict(t))
 
 
 def _license(t: Mapping[str, Any]) -> License:

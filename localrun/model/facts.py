@@ -61,6 +61,22 @@ class Shape:
 
 
 @dataclass(frozen=True, slots=True)
+class Projector:
+    """What a model sees with, llama.cpp's mmproj: a vision encoder and the way into the model's embedding."""
+
+    file: ModelFile
+    kind: str  # clip.projector_type: "pixtral", "llama4" ...
+    weights_bytes: int
+    n_embd: int
+    n_ff: int
+    n_head: int
+    gated: bool  # its feed-forward has a gate
+    patch_size: int  # pixels
+    patches: int  # the most that are encoded at once; 0 = not known
+    size_source: SizeSource = "header"
+
+
+@dataclass(frozen=True, slots=True)
 class Model:
     """One model in one quantization: a file that was read, or a catalogue entry."""
 
@@ -79,3 +95,5 @@ class Model:
     vocab_pre: str = ""  # tokenizer.ggml.pre
     chat_template: bool = False
     notes: tuple[str, ...] = ()
+    projector: Projector | None = None  # served beside it, where the user wants vision
+    draft: Model | None = None  # a smaller model that drafts for it

@@ -26,13 +26,18 @@ def read_model(path: Path, name: str = "") -> Model:
     Raises ModelError for a file that is missing, cannot be read or is no model, and HeaderError for a
     header that contradicts itself or its file.
     """
-    paths = shard_paths(path)
-    headers = [_read(p) for p in paths]
+    paths, headers = read_headers(path)
     files = tuple(
         ModelFile(str(p.absolute()), p.stat().st_size, header.data_offset)
         for p, header in zip(paths, headers, strict=True)
     )
     return model_from_header(headers, files, name or _model_name(paths[0].name))
+
+
+def read_headers(path: Path) -> tuple[tuple[Path, ...], list[Header]]:
+    """The header of `path`, or of all shards that it belongs to. Raises as `read_model` does."""
+    paths = shard_paths(path)
+    return paths, [_read(p) for p in paths]
 
 
 def shard_paths(path: Path) -> tuple[Path, ...]:

@@ -62,6 +62,22 @@ def pull(
     return Pulled(variant.quant, found[:n], found[n] if projector else None, repo.commit)
 
 
+def pull_projector(ref: HubRef, paths: Paths, net: Net, progress: Progress | None = None) -> Path | None:
+    """The vision projector of a repository alone, verified; None where it has none. Raises FetchError."""
+    progress = progress or Silent()
+    with Http(net) as http:
+        repo = None if net.offline else _asked(http, ref, paths, net)
+        if repo is None:
+            raise FetchError(
+                f"the projector of {ref.repo} is not on this machine", "run it once with a network"
+            )
+        found = projectors_of(repo.files)
+        if not found:
+            return None
+        _check_room(found[:1], ref, paths)
+        return _Cache(repo, paths, net, http).take(found[0], progress)
+
+
 @dataclass(frozen=True, slots=True)
 class _Cache:
     repo: HubRepo

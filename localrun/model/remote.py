@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 from localrun.config import Paths
 from localrun.errors import HeaderError, LocalrunError
-from localrun.model.facts import Model, ModelFile
+from localrun.model.facts import Model, ModelFile, Projector
 from localrun.model.header import model_from_header
 from localrun.model.hub_source import HubRepo, explained, file_url, key_headers
+from localrun.model.projector import projector_from_header
 from localrun.model.remote_header import LITTLE, MUCH, has_vocabulary, kept_bytes, read_remote
 from localrun.model.retry import Unreachable
 from localrun.model.transfer import Http, Refused
@@ -49,6 +50,11 @@ class RepoHeaders:
         """What a quant is."""
         with ThreadPoolExecutor(_IN_FLIGHT) as pool:
             return self._join(variant, self._start(pool, variant))
+
+    def projector(self, file: RepoFile) -> Projector:
+        """What a vision projector of the repository is."""
+        header = self._one(file, b"", LITTLE)
+        return projector_from_header(header, ModelFile(file.path, file.bytes, header.data_offset))
 
     def models(self, variants: Sequence[Variant]) -> tuple[Remote, ...]:
         """What every quant is, in the order given. One that cannot be read does not hide the others."""

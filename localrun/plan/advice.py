@@ -8,12 +8,20 @@ from dataclasses import replace
 from localrun.errors import LocalrunError
 from localrun.hardware.facts import Host
 from localrun.plan.choose import LADDER, Choice, Offer, choose, contexts
+from localrun.plan.companions import MTP
 from localrun.plan.fit import RANK, Candidate
+from localrun.plan.placement import block_of
 from localrun.plan.quality import loss
 from localrun.plan.rates import Rates
 from localrun.plan.speed import missing_bytes
 from localrun.plan.values import Alternative, Plan, Verdict, Wanted
 from localrun.units import GIB, format_size
+
+_COMPANIONS = {
+    "mmproj": "vision projector (estimated graph)",
+    "draft": "drafting model, its cache and graph (its gain in speed is not counted)",
+    MTP: "next-token blocks draft: cache and graph of their own (the gain in speed is not counted)",
+}
 
 #: No more than this many alternatives, fixes and rungs: a page, not a report.
 _MOST = 6
@@ -73,9 +81,26 @@ def reasons(plan: Plan, choice: Choice, wanted: Wanted) -> tuple[str, ...]:
             f"architecture {plan.model.architecture} is unknown here: cache sized by its declared heads, "
             f"{format_size(low)} to {format_size(high)}"
         )
-    if shape.n_nextn:
-        lines.append(f"{shape.n_nextn} next-token-prediction block: in the file, not loaded")
+    lines += _beside(plan)
     return tuple(lines)
+
+
+def _beside(plan: Plan) -> list[str]:
+    """What is loaded beside the model, and what of the file is not."""
+    shape, lines = plan.model.shape, []
+    for what in dict.fromkeys(c.what for c in plan.companions):
+        rows = [c for c in plan.companions if c.what == what]
+        where = ", ".join(f"{format_size(c.total)} on {c.device}" for c in rows)
+        lines.append(f"{_COMPANIONS[what]}: {where}, counted under other")
+    if not plan.settings.mmproj_offload and plan.model.projector and plan.host.gpus:
+        lines.append("the projector computes on the CPU: an image takes seconds")
+    if shape.n_nextn and not plan.settings.spec_type:
+        size = sum(t.bytes for t in plan.model.tensors if block_of(t.name) >= shape.n_layers - shape.n_nextn)
+        lines.append(
+            f"{shape.n_nextn} next-token-prediction block, {format_size(size)}: in the file, not loaded; "
+            f"--spec-type {MTP} loads it to draft with"
+        )
+    return lines
 
 
 def _verdict(plan: Plan) -> str:

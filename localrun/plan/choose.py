@@ -92,6 +92,8 @@ def base(host: Host, wanted: Wanted) -> Settings:
         threads=wanted.threads or threads_for(host),
         cache_ram=cache,
         mmap=wanted.mmap if wanted.mmap is not None else True,
+        mmproj_offload=wanted.mmproj_offload is not False,
+        spec_type=wanted.spec_type or "",
     )
 
 
@@ -107,8 +109,30 @@ def threads_for(host: Host) -> int:
 
 
 def choose(model: Model, host: Host, wanted: Wanted, rates: Rates) -> Choice:
-    """The best settings for one quantization."""
+    """The best settings for one quantization, with what is served beside it on the GPU or off it."""
     settings = base(host, wanted)
+    if model.projector is None and model.draft is None:
+        return _choose(model, host, wanted, settings, rates)
+    tries = [_choose(model, host, wanted, beside, rates) for beside in _beside(model, host, wanted, settings)]
+    # On the GPU it is quick; off it only where the model would not fit else.
+    return max(tries, key=lambda choice: choice.found.order[0])
+
+
+def _beside(model: Model, host: Host, wanted: Wanted, settings: Settings) -> list[Settings]:
+    """Where a projector and a draft may go: both on the GPU first."""
+    layers = model.draft.shape.n_layers + 1 if model.draft and host.gpus else 0
+    if wanted.n_gpu_layers_draft is not None:
+        layers = min(layers, wanted.n_gpu_layers_draft) if wanted.n_gpu_layers_draft >= 0 else layers
+    on = replace(settings, n_gpu_layers_draft=layers)
+    off = replace(
+        on,
+        mmproj_offload=on.mmproj_offload and (model.projector is None or wanted.mmproj_offload is True),
+        n_gpu_layers_draft=layers if wanted.n_gpu_layers_draft is not None else 0,
+    )
+    return [on] if off == on or not host.gpus else [on, off]
+
+
+def _choose(model: Model, host: Host, wanted: Wanted, settings: Settings, rates: Rates) -> Choice:
     fitter = Fitter.of(model, host, wanted, settings, rates)
     sizes, types = contexts(model.shape.n_ctx_train, wanted), cache_types(model, wanted)
     smallest = fitter.best(replace(_typed(settings, *types[-1]), ctx_size=sizes[-1]))

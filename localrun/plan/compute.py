@@ -107,11 +107,6 @@ def checkpoints(shape: Shape, settings: Settings, kv: KvLayout) -> int:
     return windowed * kept // cells * settings.ctx_checkpoints
 
 
-def mmproj(file_bytes: int) -> Estimate:
-    """A vision projector on the first device: its weights and a graph for one image, estimated."""
-    return Estimate(file_bytes, file_bytes + 256 * MIB, file_bytes + 1024 * MIB)
-
-
 def host_overhead(model: Model, settings: Settings, kv: KvLayout) -> int:
     """RAM beside weights, cache and graph; the prompt cache and the checkpoints at their fullest."""
     process = PROCESS + PER_TOKEN * model.shape.n_vocab

@@ -169,7 +169,7 @@ class Fitter:
 
 
 def _counted(settings: Settings) -> tuple[object, ...]:
-    return settings.override_tensor, settings.repack
+    return settings.override_tensor, settings.repack, settings.spec_type
 
 
 def _fill(sizes: list[int], room: list[float]) -> list[int]:

@@ -8,11 +8,12 @@ from operator import add
 
 from localrun.hardware.facts import Gpu, Host
 from localrun.model.facts import Model
+from localrun.plan.companions import by_device, draft_settings, next_token_rows, projector_rows
 from localrun.plan.compute import CONTEXT, graph_of, graphs_of, host_overhead, planned
 from localrun.plan.graph import Estimate, Graph
 from localrun.plan.kv import KvLayout, kv_cache, padding
 from localrun.plan.placement import ALIGN, ROW_PADDING, Placement, place
-from localrun.plan.values import DeviceMemory, Settings
+from localrun.plan.values import Companion, DeviceMemory, Settings
 from localrun.plan.weights import Weights, spans
 from localrun.units import MIB
 from localrun.value import dataclass
@@ -31,6 +32,7 @@ class _Context:
     below: tuple[int, ...]  # bytes of cache of blocks 0..i-1 at [i]
     padded: tuple[int, ...]  # the same on a GPU, whose buffers pad
     overhead: int  # of the host
+    beside: tuple[int, ...]  # by device: projector, draft
     memo: dict[object, Estimate]
 
     @classmethod
@@ -42,12 +44,23 @@ class _Context:
             more = padding(model.shape, settings, ROW_PADDING[backend], ALIGN[backend])
             padded = tuple(accumulate(map(add, kv.per_layer, more), initial=0))
         overhead = host_overhead(model, settings, kv)
-        return cls(kv, graph_of(model, host, settings), below, padded, overhead, {})
+        beside = by_device(companions(model, host, settings), host)
+        return cls(kv, graph_of(model, host, settings), below, padded, overhead, beside, {})
 
 
 def memory(model: Model, host: Host, settings: Settings) -> tuple[DeviceMemory, ...]:
     """GPUs in order, then "CPU"; placed tensor by tensor. Raises UsageError for what no engine takes."""
     return _devices(host, settings, place(model, host, settings), _Context.of(model, host, settings))
+
+
+def companions(model: Model, host: Host, settings: Settings) -> tuple[Companion, ...]:
+    """What is loaded beside the model, by device. Raises UsageError for what the model cannot do."""
+    rows = [*projector_rows(model, host, settings), *next_token_rows(model, host, settings)]
+    if model.draft is not None:
+        # The driver's context and the process are counted once, with the model.
+        drafts = memory(model.draft, host, draft_settings(model.draft, settings))
+        rows += [Companion("draft", d.device, d.weights, d.kv, d.compute) for d in drafts]
+    return tuple(row for row in rows if row.total)
 
 
 def kv_of(model: Model, settings: Settings) -> KvLayout:
@@ -78,7 +91,9 @@ class Sizer:
 
     def _of(self, s: Settings) -> _Context:
         key = (s.ctx_size, s.cache_type_k, s.cache_type_v, s.batch_size, s.ubatch_size, s.parallel,
-               s.kv_unified, s.swa_full, s.flash_attn, s.cache_ram, s.ctx_checkpoints)  # fmt: skip
+               s.kv_unified, s.swa_full, s.flash_attn, s.cache_ram, s.ctx_checkpoints,
+               s.mmproj_offload, s.n_gpu_layers_draft,
+               (s.n_gpu_layers, s.tensor_split) if self.model.draft or s.spec_type else ())  # fmt: skip
         known = self._known.get(key)
         if known is None:
             known = self._known[key] = _Context.of(self.model, self.host, s)
@@ -110,12 +125,12 @@ def _devices(
     rows = []
     for i, gpu in enumerate(host.gpus):
         # The driver's context is made for every GPU that the engine sees.
-        overhead = CONTEXT[gpu.backend] + (settings.moe_cache if i == 0 else 0)
+        overhead = CONTEXT[gpu.backend] + context.beside[i] + (settings.moe_cache if i == 0 else 0)
         rows.append(
             _row(placed.devices[i], placed.weights[i], caches[i], graphs[i], overhead, budget(gpu), 0)
         )
     mapped = placed.weights[cpu] - placed.repacked if settings.mmap else 0
-    rows.append(_row("CPU", placed.weights[cpu], caches[cpu], graphs[cpu], context.overhead,
+    rows.append(_row("CPU", placed.weights[cpu], caches[cpu], graphs[cpu], context.overhead + context.beside[cpu],
                      ram_budget(host), mapped))  # fmt: skip
     return tuple(rows)
 

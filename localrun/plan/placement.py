@@ -109,7 +109,8 @@ class Rules:
             parse_overrides(settings.override_tensor, devices),
             backend,
             instructions(host, build) if repacks else frozenset(),
-            model.shape.n_layers - model.shape.n_nextn,
+            # --spec-type draft-mtp loads the next-token blocks too.
+            model.shape.n_layers - (0 if settings.spec_type else model.shape.n_nextn),
             model.architecture,
         )
 

@@ -14,7 +14,7 @@ from localrun.model.facts import Model
 from localrun.plan import advice
 from localrun.plan.choose import Choice, Offer, choose, choose_quant, refine
 from localrun.plan.compute import CONTEXT
-from localrun.plan.memory import budget
+from localrun.plan.memory import budget, companions
 from localrun.plan.rates import DEFAULT, Rates
 from localrun.plan.speed import speed_of
 from localrun.plan.values import Kv, Plan, Wanted
@@ -96,4 +96,5 @@ def _plan(model: Model, host: Host, choice: Choice) -> Plan:
         kv=Kv(found.kv.bytes, found.kv.cells * found.kv.streams, found.kv.bytes_per_token),
         speed=speed,
         reasons=(),
+        companions=companions(model, host, found.settings),
     )

@@ -110,6 +110,7 @@ class Traffic:
     def of(cls, model: Model, host: Host, settings: Settings, rates: Rates) -> Traffic:
         """Of `settings` only override_tensor, repack and threads count."""
         rules = Rules.of(model, host, settings)
+        trunk = model.shape.n_layers - model.shape.n_nextn
         shape, threads = model.shape, min(settings.threads, max(host.cpu.cores, 1))
         share = shape.n_expert_used / shape.n_expert if shape.n_expert else 1.0
         rows = [[0.0] * 8 for _ in range(shape.n_layers)]
@@ -119,7 +120,8 @@ class Traffic:
         bandwidth = float(host.ram.bandwidth or RAM_BANDWIDTH)
         known: dict[tuple[object, ...], tuple[float, float, float, float]] = {}
         for tensor, il, group, device in classify(model, rules):
-            if il >= rules.n_trunk or group is Group.CPU or len(tensor.dims) < 2:
+            # What drafts (next-token blocks) is not counted: neither its cost nor its gain is known.
+            if il >= trunk or group is Group.CPU or len(tensor.dims) < 2:
                 continue
             routed = group is Group.EXPERT or (group is Group.PINNED and "_exps." in tensor.name)
             key = (tensor.type, tensor.dims, routed)

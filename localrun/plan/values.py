@@ -36,6 +36,9 @@ class Settings:
     cache_ram: int = 0  # bytes of llama-server's prompt cache
     ctx_checkpoints: int = 0  # per slot; llama-server's own default is 32
     moe_cache: int = 0  # bytes of VRAM that keep hot experts, where the engine has it
+    mmproj_offload: bool = True  # a vision projector computes on the first GPU
+    n_gpu_layers_draft: int = 0  # of the drafting model
+    spec_type: str = ""  # "draft-mtp": the model's own next-token blocks draft
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,9 @@ class Wanted:
     threads: int | None = None
     cache_ram: int | None = None
     mmap: bool | None = None
+    mmproj_offload: bool | None = None
+    n_gpu_layers_draft: int | None = None
+    spec_type: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +78,21 @@ class DeviceMemory:
     total: int
     budget: int  # what the device can give now
     mapped: int = 0  # the part of weights that is file pages, which the system may drop and reread
+
+
+@dataclass(frozen=True, slots=True)
+class Companion:
+    """What is loaded beside the model, bytes on one device; counted there under overhead."""
+
+    what: str  # "mmproj", "draft", "draft-mtp"
+    device: str
+    weights: int
+    kv: int
+    compute: int
+
+    @property
+    def total(self) -> int:
+        return self.weights + self.kv + self.compute
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,3 +139,4 @@ class Plan:
     alternatives: tuple[Alternative, ...] = ()
     fixes: tuple[str, ...] = ()  # priced: "n-cpu-moe 37 to 35: +1.9 GiB VRAM, +1.1 tok/s"
     ladder: tuple[tuple[int, Verdict, float], ...] = ()  # context, verdict, tok/s
+    companions: tuple[Companion, ...] = ()  # beside the model: a projector, a draft

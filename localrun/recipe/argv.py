@@ -50,6 +50,8 @@ SETTINGS_FLAGS = (
     Flag("cache_ram", "--cache-ram", lambda v: str(v // MIB), lambda t: int(t) * MIB),
     Flag("ctx_checkpoints", "--ctx-checkpoints", from_text=int),
     Flag("moe_cache", "--moe-cache-mib", lambda v: str(v // MIB), lambda t: int(t) * MIB, always=False),
+    Flag("n_gpu_layers_draft", "--n-gpu-layers-draft", from_text=int, always=False),
+    Flag("spec_type", "--spec-type", always=False),
 )
 LAUNCH_FLAGS = (
     Flag("model", "--model"),
@@ -59,12 +61,14 @@ LAUNCH_FLAGS = (
     Flag("cors_origins", "--cors-origins"),
     Flag("chat_template_file", "--chat-template-file", always=False),
     Flag("mmproj", "--mmproj", always=False),
+    Flag("model_draft", "--model-draft", always=False),
     Flag("rpc", "--rpc", always=False),
 )
 #: Switches: (field, value that emits it, flag).
 SWITCHES = (
     ("swa_full", True, "--swa-full"),
     ("repack", False, "--no-repack"),
+    ("mmproj_offload", False, "--no-mmproj-offload"),
     ("kv_unified", True, "--kv-unified"),
     ("kv_unified", False, "--no-kv-unified"),
 )
@@ -82,7 +86,8 @@ def to_argv(settings: Settings, launch: Launch) -> tuple[str, ...]:
     for flags, values in ((LAUNCH_FLAGS, launch), (SETTINGS_FLAGS, settings)):
         for flag in flags:
             value = getattr(values, flag.field)
-            if value or flag.always:
+            # Left out, llama.cpp would put the whole draft on the GPU.
+            if value or flag.always or (launch.model_draft and flag.field == "n_gpu_layers_draft"):
                 out += [flag.flag, flag.to_text(value)]
     out += [name for field, value, name in SWITCHES if getattr(settings, field) is value]
     out += ["--load-mode", "mmap" if settings.mmap else "none"]

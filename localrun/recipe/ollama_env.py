@@ -106,6 +106,12 @@ def _rest(s: Settings) -> dict[str, str]:
         out["LLAMA_ARG_SWA_FULL"] = "1"
     if s.kv_unified:
         out["LLAMA_ARG_KV_UNIFIED"] = "1"
+    if not s.mmproj_offload:
+        out["LLAMA_ARG_MMPROJ_OFFLOAD"] = "0"
+    if s.n_gpu_layers_draft:
+        out["LLAMA_ARG_N_GPU_LAYERS_DRAFT"] = str(s.n_gpu_layers_draft)
+    if s.spec_type:
+        out["LLAMA_ARG_SPEC_TYPE"] = s.spec_type
     # Unset, llama-server keeps up to 8 GiB of old prompts in RAM, and 32 checkpoints a slot.
     out["LLAMA_ARG_CACHE_RAM"] = str(s.cache_ram // MIB)
     out["LLAMA_ARG_CTX_CHECKPOINTS"] = str(s.ctx_checkpoints)

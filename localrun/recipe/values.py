@@ -19,6 +19,7 @@ class Launch:
     cors_origins: str = ""  # empty: no cross-origin request is answered
     chat_template_file: str = ""
     mmproj: str = ""
+    model_draft: str = ""
     rpc: str = ""
 
 

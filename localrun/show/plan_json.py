@@ -64,6 +64,9 @@ def plan_json(plan: Plan, command: tuple[str, ...], environment: dict[str, str])
         "hardware": host_json(plan.host),
         "settings": settings_json(plan.settings),
         "memory": [{name: getattr(d, name) for name in type(d).__dataclass_fields__} for d in plan.memory],
+        "companions": [
+            {name: getattr(c, name) for name in type(c).__dataclass_fields__} for c in plan.companions
+        ],
         "kv": {"bytes": plan.kv.bytes, "cells": plan.kv.cells, "bytes_per_token": plan.kv.bytes_per_token},
         "speed": {
             "generation": band_json(plan.speed.generation),

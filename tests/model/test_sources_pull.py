@@ -12,7 +12,8 @@ import pytest
 
 from localrun.errors import FetchError, UsageError
 from localrun.model import files
-from localrun.model.pull import Pulled, pull
+from localrun.model.projector import beside
+from localrun.model.pull import Pulled, pull, pull_projector
 from localrun.model.sources import HubRef
 from localrun.model.store import disk_use, find, local_models, remove
 from tests.fakes.fetching import CONTENT, Recorder, clean_env, net, where
@@ -52,6 +53,19 @@ def test_a_split_model_comes_whole_in_load_order_with_its_projector(hub: Hub, en
     assert got.mmproj.read_bytes() == FILES["mmproj-F16.gguf"]
     assert [step[0] for step in told.steps] == [*list(FILES)[1:4], "mmproj-F16.gguf"]
     assert all(step[1] == step[2] for step in told.steps)
+
+
+def test_a_projector_comes_alone_where_the_model_is_here(hub: Hub, env: dict[str, str]) -> None:
+    """What `up --mmproj auto` fetches for a model that was pulled without one."""
+    bare = pull(HubRef(REPO, "Q8_0"), where(env), net(env), mmproj=False)
+    assert bare.mmproj is None
+    assert beside(bare.files[0]) is None
+    found = pull_projector(HubRef(REPO), where(env), net(env))
+    assert found == beside(bare.files[0])
+    assert found is not None
+    assert found.read_bytes() == FILES["mmproj-F16.gguf"]
+    with pytest.raises(FetchError, match="not on this machine"):
+        pull_projector(HubRef(REPO), where(env), net(env, offline=True))
 
 
 def test_a_second_pull_carries_no_byte(hub: Hub, env: dict[str, str]) -> None:

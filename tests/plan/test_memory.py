@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from localrun.plan.compute import CONTEXT, PROCESS, checkpoints, mmproj, output_buffer
+from localrun.plan.compute import CONTEXT, PROCESS, checkpoints, output_buffer
 from localrun.plan.memory import GPU_MARGIN, RAM_MARGIN, Sizer, fits, kv_of, memory
 from localrun.plan.values import Settings
 from tests.oracle import GIB, host, sparse_model
@@ -113,11 +113,6 @@ def test_a_backend_that_was_not_compared_is_planned_with_more_room() -> None:
     model = sparse_model("llama-8b")
     assert memory(model, vulkan, case)[0].device == "Vulkan0"
     assert memory(model, vulkan, case)[0].compute > memory(model, cuda, case)[0].compute
-
-
-def test_a_projector_takes_at_least_its_file() -> None:
-    estimate = mmproj(GIB)
-    assert GIB == estimate.low < estimate.expected < estimate.high
 
 
 @pytest.mark.parametrize("which", MODELS)

@@ -40,6 +40,9 @@ SETTINGS = st.builds(
     cache_ram=st.integers(0, 1 << 20).map(lambda n: n * MIB),
     ctx_checkpoints=st.integers(0, 64),
     moe_cache=st.integers(0, 1 << 16).map(lambda n: n * MIB),
+    mmproj_offload=st.booleans(),
+    n_gpu_layers_draft=st.integers(0, 200),
+    spec_type=st.sampled_from(["", "draft-mtp"]),
 )
 #: Any path: spaces, quotes, dashes, line ends, letters of every script. Absolute, as Launch asks.
 PATHS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=40).map(
@@ -56,6 +59,7 @@ LAUNCHES = st.builds(
     cors_origins=st.sampled_from(["", "*", "https://a.example,https://b.example"]),
     chat_template_file=st.just("") | PATHS,
     mmproj=st.just("") | PATHS,
+    model_draft=st.just("") | PATHS,
     rpc=st.sampled_from(["", "10.0.0.1:50052,10.0.0.2:50052"]),
 )
 
@@ -80,12 +84,19 @@ def test_every_setting_and_every_part_of_a_launch_has_its_place() -> None:
         "parallel": 7, "kv_unified": True, "n_gpu_layers": 7, "n_cpu_moe": 7, "override_tensor": ("a=CPU",),
         "tensor_split": (1.0, 3.0), "flash_attn": "on", "mmap": False, "repack": False, "swa_full": True,
         "threads": 7, "cache_ram": 7 * MIB, "ctx_checkpoints": 7, "moe_cache": 7 * MIB,
+        "mmproj_offload": False, "n_gpu_layers_draft": 7, "spec_type": "draft-mtp",
     }  # fmt: skip
     usual = Settings(ctx_size=512)
     for field in dataclasses.fields(Settings):
         other = dataclasses.replace(usual, **{field.name: changed[field.name]})
         assert to_argv(other, LAUNCH) != to_argv(usual, LAUNCH), field.name
         assert parse_argv(to_argv(other, LAUNCH))[0] == other, field.name
+
+
+def test_a_draft_that_stays_off_the_gpu_says_so() -> None:
+    """Left out, llama.cpp takes -1: all of it on the GPU."""
+    argv = to_argv(Settings(512), dataclasses.replace(LAUNCH, model_draft="/m/draft.gguf"))
+    assert argv[argv.index("--n-gpu-layers-draft") + 1] == "0"
 
 
 def test_the_key_is_never_in_argv() -> None:
