@@ -53,4 +53,4 @@ class Embedded(Process):
             )
         # -P: a file in the current folder must not stand in for a module.
         argv = (sys.executable, "-P", "-m", "localrun.engine.host", *to_argv(plan.settings, launch))
-        return Recipe(self.name, argv, environment(launch, plan.host.gpus), plan.settings, launch)
+        return Recipe(self.name, argv, environment(launch, plan.host), plan.settings, launch)

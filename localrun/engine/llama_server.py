@@ -49,9 +49,7 @@ class LlamaServer(Process):
         if not found.usable:
             raise EngineMissing(found.why, "use --engine embedded")
         argv, _ = supported(to_argv(plan.settings, launch), self._known(found.path))
-        return Recipe(
-            self.name, (found.path, *argv), environment(launch, plan.host.gpus), plan.settings, launch
-        )
+        return Recipe(self.name, (found.path, *argv), environment(launch, plan.host), plan.settings, launch)
 
 
 def known_flags(path: str) -> frozenset[str]:

@@ -64,3 +64,4 @@ class Host:
     disk_bandwidth_source: Source = "estimated"
     simulated: bool = False
     notes: tuple[str, ...] = ()  # what could not be read, in plain words
+    unused: tuple[Gpu, ...] = ()  # GPUs that a plan leaves out: an engine must not see them

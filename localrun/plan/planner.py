@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from localrun.hardware.facts import Host
+from localrun.hardware.facts import Gpu, Host
 from localrun.model.facts import Model
 from localrun.plan import advice
 from localrun.plan.choose import Choice, Offer, choose, choose_quant, refine
 from localrun.plan.compute import CONTEXT
+from localrun.plan.fit import RANK, Candidate
 from localrun.plan.memory import budget, companions
 from localrun.plan.rates import DEFAULT, Rates
 from localrun.plan.speed import speed_of
@@ -40,12 +41,13 @@ def make_plan(
     `advise=False` leaves out alternatives, fixes and the context ladder, which take further searches.
     """
     wanted, host = wanted or Wanted(), _without_full_cards(host)
-    offers: Sequence[Offer] = ()
-    if isinstance(model, Model):
-        chosen, choice = model, choose(model, host, wanted, rates)
-    else:
-        offers = model
-        chosen, choice = choose_quant(offers, host, wanted, rates)
+    offers: Sequence[Offer] = () if isinstance(model, Model) else model
+    chosen, choice = _chosen(model, host, wanted, rates)
+    if _may_hide(choice.found, host, wanted):
+        bare = _without(host, host.gpus)
+        other, alone = _chosen(model, bare, wanted, rates)
+        if RANK[alone.found.verdict] > RANK[choice.found.verdict]:
+            chosen, choice, host = other, alone, bare
     choice = refine(choice)
     plan = _plan(chosen, host, choice)
     plan = replace(plan, reasons=advice.reasons(plan, choice, wanted))
@@ -69,18 +71,36 @@ def make_plan(
     return plan
 
 
-def _without_full_cards(host: Host) -> Host:
-    """`host` less the cards that have no room for a driver's context and a graph: others may be free.
+def _chosen(model: Model | Sequence[Offer], host: Host, wanted: Wanted, rates: Rates) -> tuple[Model, Choice]:
+    if isinstance(model, Model):
+        return model, choose(model, host, wanted, rates)
+    return choose_quant(model, host, wanted, rates)
 
-    The rest is numbered as the engine will see it, for only those are named to it.
-    """
-    kept = [g for g in host.gpus if g.unified or budget(g) > CONTEXT[g.backend] + _GRAPH]
-    if len(kept) == len(host.gpus):
+
+def _may_hide(found: Candidate, host: Host, wanted: Wanted) -> bool:
+    """Whether a plan without the GPUs could be better: a visible card takes a context and a graph even for
+    a model that lies in RAM, whose largest weight passes through it, and a small card has no room for that."""
+    free = not wanted.n_gpu_layers and wanted.tensor_split is None and wanted.override_tensor is None
+    return free and found.verdict != "fits" and bool(host.gpus) and not any(g.unified for g in host.gpus)
+
+
+def _without_full_cards(host: Host) -> Host:
+    """`host` less the cards that have no room for a driver's context and a graph: others may be free."""
+    full = [g for g in host.gpus if not g.unified and budget(g) <= CONTEXT[g.backend] + _GRAPH]
+    return _without(host, full)
+
+
+def _without(host: Host, left: Sequence[Gpu]) -> Host:
+    """`host` with some GPUs left out, which the engine then does not see; the rest is numbered anew."""
+    if not left:
         return host
-    full = ", ".join(f"GPU {g.index} ({g.name})" for g in host.gpus if g not in kept)
-    gpus = tuple(replace(g, index=i) for i, g in enumerate(kept))
+    kept = [gpu for gpu in host.gpus if gpu not in left]
+    names = ", ".join(f"GPU {gpu.index} ({gpu.name})" for gpu in left)
     return replace(
-        host, gpus=gpus, notes=(*host.notes, f"left out, for next to nothing is free on it: {full}")
+        host,
+        gpus=tuple(replace(gpu, index=i) for i, gpu in enumerate(kept)),
+        unused=tuple(left),
+        notes=(*host.notes, f"left out, for too little is free on it: {names}"),
     )
 
 

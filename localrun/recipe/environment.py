@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from localrun.hardware.facts import Gpu
+from localrun.hardware.facts import Backend, Host
 from localrun.recipe.values import Launch
 
 Pairs = tuple[tuple[str, str], ...]
 #: Variables whose value is never shown.
 SECRET = frozenset({"LLAMA_API_KEY"})
+#: Which devices a driver shows; "-1" names none.
+_HIDES: dict[Backend, str] = {"cuda": "CUDA_VISIBLE_DEVICES", "rocm": "HIP_VISIBLE_DEVICES"}
 
 
-def environment(launch: Launch, gpus: Sequence[Gpu]) -> Pairs:
+def environment(launch: Launch, host: Host) -> Pairs:
     """What the engine needs besides the inherited environment.
 
     CUDA numbers cards fastest first, NVML by bus: with unlike cards the plan's CUDA0 would be another
-    one, so the cards are named by their UUIDs in the plan's order.
+    one, so the cards are named by their UUIDs in the plan's order. A card that the plan leaves out is
+    hidden: seen, it would still hold a driver's context of some 400 MB.
     """
     pairs: list[tuple[str, str]] = []
     if launch.api_key:
         # argv can be read by every user of the machine, the environment only by this one.
         pairs.append(("LLAMA_API_KEY", launch.api_key))
+    gpus = host.gpus
     uuids = [gpu.uuid for gpu in gpus if gpu.backend == "cuda" and gpu.uuid]
     if uuids and len(uuids) == len(gpus):
         pairs += [("CUDA_DEVICE_ORDER", "PCI_BUS_ID"), ("CUDA_VISIBLE_DEVICES", ",".join(uuids))]
+    if not gpus:
+        hidden = dict.fromkeys(_HIDES[gpu.backend] for gpu in host.unused if gpu.backend in _HIDES)
+        pairs += [(name, "-1") for name in hidden]
     return tuple(pairs)

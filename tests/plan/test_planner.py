@@ -63,7 +63,7 @@ def within_budget(plan: Plan) -> bool:
 
 sizes = st.tuples(
     st.sampled_from(MODELS),
-    st.sampled_from([0.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0, 48.0, 80.0]),
+    st.sampled_from([0.0, 0.8, 2.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0, 48.0, 80.0]),
     st.floats(4.0, 768.0),
     st.integers(1, 4),
 )
@@ -262,6 +262,17 @@ def test_a_full_card_does_not_block_a_free_one() -> None:
     assert [g.uuid for g in plan.host.gpus] == ["GPU-free"]
     assert any("left out" in note for note in plan.host.notes)
     assert plan_of("smollm2", machine(0.5, 32)).verdict == "fits"
+
+
+@pytest.mark.parametrize("name", ["deepseek-v3.2", "llama-4-scout", "llama-3.1-70b"])
+def test_a_small_card_is_hidden_where_it_would_be_in_the_way(name: str) -> None:
+    """A large batch's weights pass through any card that is seen: one without room for them made it too big."""
+    small, none = make_plan(offers(name), machine(1, 768)), make_plan(offers(name), machine(0, 768))
+    assert small.verdict == none.verdict == "fits"
+    assert small.speed.generation.expected >= none.speed.generation.expected * 0.999
+    if not small.host.gpus:
+        assert len(small.host.unused) == 1
+        assert any("left out" in note for note in small.host.notes)
 
 
 def test_a_full_disk_is_answered_with_what_has_room_on_it() -> None:
