@@ -20,8 +20,9 @@ lr_status lr_vocab_fail(lr_vocab_source *source, int fault, uint64_t index) {
 
 lr_status lr_packed_next(const uint8_t *data, uint64_t size, uint64_t *at, const uint8_t **text, uint64_t *length) {
     if (size - *at < 8) return LR_E_FORMAT;
-    uint64_t claim = 0;
-    for (int i = 7; i >= 0; i--) claim = claim << 8 | data[*at + (uint64_t)i];
+    const uint8_t *p = data + *at;
+    const uint64_t claim = (uint64_t)p[0] | (uint64_t)p[1] << 8 | (uint64_t)p[2] << 16 | (uint64_t)p[3] << 24 |
+                           (uint64_t)p[4] << 32 | (uint64_t)p[5] << 40 | (uint64_t)p[6] << 48 | (uint64_t)p[7] << 56;
     if (claim > size - *at - 8) return LR_E_FORMAT;
     *text = data + *at + 8;
     *length = claim;
@@ -63,7 +64,10 @@ lr_status lr_vocab_new(lr_vocab_source *source, lr_vocab **out) {
     vocab->ignore_merges = source->kind == LR_VOCAB_RANKS || source->ignore_merges;
     vocab->space_prefix = source->space_prefix;
     vocab->unknown = -1;
+    vocab->all_spelled = 1;
     const lr_status status = fill(vocab, source);
+    free(vocab->places);
+    vocab->places = NULL;
     if (status == LR_OK) *out = vocab;
     else lr_vocab_free(vocab);
     return status;

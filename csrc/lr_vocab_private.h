@@ -24,7 +24,9 @@ struct lr_vocab {
     uint8_t *bytes;      /* of all tokens, 16 more readable behind them */
     uint32_t *starts;    /* count + 1 of them */
     uint8_t *types;
+    uint32_t *places;    /* while a list of merges is read: of each token's text in the file, and one more; else null */
     lr_words words;      /* the tokens that text can become by itself */
+    int32_t all_spelled; /* no normal token is spelled in what are no letters, and so unlike text */
     int32_t byte_ids[256]; /* -1: no such token */
     lr_merge *byte_pairs; /* 65536, by left << 8 | right, for BPE; null for SPM */
     lr_pair *pairs;      /* left is LR_NO_RANK in a free entry */
@@ -61,12 +63,21 @@ int32_t lr_vocab_find(const lr_vocab *vocab, const uint8_t *text, size_t size, s
 
 lr_status lr_pairs_make(lr_vocab *vocab, size_t count);
 
+/* The table of pairs of single bytes, out of the finished table of all. */
+lr_status lr_pairs_index_bytes(lr_vocab *vocab);
+
 /* Keeps the first of two equal pairs, or the last. */
 void lr_pairs_add(lr_vocab *vocab, lr_pair pair, int keep_first);
 
 static inline uint64_t lr_pair_hash(uint32_t left, uint32_t right) {
     const uint64_t key = ((uint64_t)left << 32 | right) * 0x9E3779B97F4A7C15u;
     return key ^ key >> 29;
+}
+
+static inline void lr_pairs_prefetch(const lr_vocab *vocab, uint32_t left, uint32_t right) {
+    const uint64_t hash = lr_pair_hash(left, right);
+    __builtin_prefetch(&vocab->pairs[hash >> 16 & vocab->pair_mask], 1);
+    __builtin_prefetch(&vocab->pair_filter[(hash & vocab->filter_mask) / 64], 1);
 }
 
 static inline lr_merge lr_pairs_find(const lr_vocab *vocab, uint32_t left, uint32_t right) {

@@ -17,9 +17,21 @@ static int byte_of_letter(uint32_t cp) {
     return 0xAD;
 }
 
+/* Whether 8 bytes are all printable ASCII, and so stand for themselves. */
+static int plain8(uint64_t w) {
+    const uint64_t ones = 0x0101010101010101u, high = ones << 7;
+    /* The high bit itself; below 0x21 the difference borrows, 0x7F + 1 carries. */
+    return ((w | (w - ones * 0x21) | (w + ones)) & high) == 0;
+}
+
 size_t lr_letters_to_bytes(const uint8_t *text, size_t size, uint8_t *out) {
     size_t used = 0;
     for (size_t at = 0; at < size; used++) {
+        while (size - at >= 8 && plain8(lr_load8(text + at))) {
+            memcpy(out + used, text + at, 8);
+            at += 8, used += 8;
+        }
+        if (at == size) break;
         uint32_t cp = text[at++];
         if (cp >= 0x80) {
             if (cp < 0xC2 || cp > 0xC5 || at == size || (text[at] & 0xC0) != 0x80) return SIZE_MAX;
@@ -86,17 +98,26 @@ static size_t spell(lr_vocab *vocab, const lr_vocab_source *source, uint32_t id,
     } else if (source->letters && plain) {
         const size_t spelled = lr_letters_to_bytes(text, size, out);
         if (spelled != SIZE_MAX) return spelled;
-        *findable = 0; /* text is bytes, and these letters stand for none */
+        *findable = vocab->all_spelled = 0; /* text is bytes, and these letters stand for none */
     }
     memcpy(out, text, size);
     return size;
 }
 
-static lr_status add_token(lr_vocab *vocab, lr_vocab_source *source, uint32_t id, size_t readable) {
+/* Tokens that text can become, spelled but not yet in the table: a batch of them, so that their entries' memory is on
+ * its way before the first is needed. */
+enum { BATCH = 32 };
+
+typedef struct lr_spelled {
+    size_t count;
+    uint32_t ids[BATCH];
+    lr_key keys[BATCH];
+} lr_spelled;
+
+static lr_status add_token(lr_vocab *vocab, lr_vocab_source *source, uint32_t id, const lr_key *key) {
     const uint8_t *text = vocab->bytes + vocab->starts[id];
     const size_t size = vocab->starts[id + 1] - vocab->starts[id];
-    const lr_key key = lr_key_of(text, size, readable);
-    lr_word *word = lr_words_find(&vocab->words, &key, text, size);
+    lr_word *word = lr_words_find(&vocab->words, key, text, size);
     if (word != NULL) {
         /* A user-defined token may spell what a normal one stands for: then text becomes the normal one. */
         const int mine = vocab->types[id] == LR_TOKEN_USER_DEFINED;
@@ -106,10 +127,27 @@ static lr_status add_token(lr_vocab *vocab, lr_vocab_source *source, uint32_t id
         return LR_OK;
     }
     const int32_t ids[1] = {(int32_t)id};
-    word = lr_words_add(&vocab->words, &key, text, size, ids, 1);
+    word = lr_words_add(&vocab->words, key, text, size, ids, 1);
     if (word == NULL) return LR_E_MEMORY;
     if (!vocab->ignore_merges) word->n |= LR_WORD_DOUBTED;
     return LR_OK;
+}
+
+static lr_status add_batch(lr_vocab *vocab, lr_vocab_source *source, lr_spelled *batch) {
+    lr_status status = LR_OK;
+    for (size_t i = 0; i < batch->count && status == LR_OK; i++)
+        status = add_token(vocab, source, batch->ids[i], &batch->keys[i]);
+    batch->count = 0;
+    return status;
+}
+
+static void put_in_batch(const lr_vocab *vocab, lr_spelled *batch, uint32_t id) {
+    const uint8_t *text = vocab->bytes + vocab->starts[id];
+    const size_t size = vocab->starts[id + 1] - vocab->starts[id];
+    lr_key *key = &batch->keys[batch->count];
+    *key = lr_key_of(text, size, size + 16);
+    __builtin_prefetch(&vocab->words.slots[key->hash & vocab->words.mask], 1);
+    batch->ids[batch->count++] = id;
 }
 
 static lr_status allocate(lr_vocab *vocab, const lr_vocab_source *source) {
@@ -117,6 +155,10 @@ static lr_status allocate(lr_vocab *vocab, const lr_vocab_source *source) {
     vocab->starts = malloc((source->count + 1) * sizeof *vocab->starts);
     vocab->types = malloc(source->count);
     if (vocab->bytes == NULL || vocab->starts == NULL || vocab->types == NULL) return LR_E_MEMORY;
+    if (source->kind == LR_VOCAB_MERGES) {
+        vocab->places = malloc((source->count + 1) * sizeof *vocab->places);
+        if (vocab->places == NULL) return LR_E_MEMORY;
+    }
     if (lr_words_make(&vocab->words, source->count) != 0) return LR_E_MEMORY;
     if (source->types != NULL) memcpy(vocab->types, source->types, source->count);
     else memset(vocab->types, LR_TOKEN_NORMAL, source->count);
@@ -124,14 +166,13 @@ static lr_status allocate(lr_vocab *vocab, const lr_vocab_source *source) {
     return LR_OK;
 }
 
-lr_status lr_vocab_read_tokens(lr_vocab *vocab, lr_vocab_source *source) {
-    /* A token takes at least its length's 8 bytes: a count beyond that is false, and nothing is allocated for it. */
-    if (source->tokens_size / 8 < source->count) return lr_vocab_fail(source, LR_VOCAB_TOKEN_CUT, source->tokens_size / 8);
-    if (source->tokens_size > UINT32_MAX) return lr_vocab_fail(source, LR_VOCAB_MANY, source->count);
-    if (allocate(vocab, source) != LR_OK) return LR_E_MEMORY;
+static lr_status read_all(lr_vocab *vocab, lr_vocab_source *source) {
+    lr_spelled batch;
+    batch.count = 0;
     uint64_t at = 0;
     uint32_t used = 0;
-    for (uint32_t id = 0; id < vocab->count; id++) {
+    lr_status status = LR_OK;
+    for (uint32_t id = 0; id < vocab->count && status == LR_OK; id++) {
         const uint8_t *text;
         uint64_t size;
         int findable;
@@ -139,13 +180,27 @@ lr_status lr_vocab_read_tokens(lr_vocab *vocab, lr_vocab_source *source) {
             return lr_vocab_fail(source, LR_VOCAB_TOKEN_CUT, id);
         if (size == 0) return lr_vocab_fail(source, LR_VOCAB_TOKEN_EMPTY, id);
         if (size > LR_VOCAB_TOKEN_MAX) return lr_vocab_fail(source, LR_VOCAB_TOKEN_LONG, id);
+        if (vocab->places != NULL) {
+            vocab->places[id] = (uint32_t)(text - source->tokens);
+            vocab->places[id + 1] = (uint32_t)(at + 8);
+        }
         vocab->starts[id] = used;
         used += (uint32_t)spell(vocab, source, id, text, size, vocab->bytes + used, &findable);
         vocab->starts[id + 1] = used;
         memset(vocab->bytes + used, 0, 16);
-        const lr_status status = findable ? add_token(vocab, source, id, 16 + used - vocab->starts[id]) : LR_OK;
-        if (status != LR_OK) return status;
+        if (findable) put_in_batch(vocab, &batch, id);
+        if (batch.count == BATCH) status = add_batch(vocab, source, &batch);
     }
+    return status == LR_OK ? add_batch(vocab, source, &batch) : status;
+}
+
+lr_status lr_vocab_read_tokens(lr_vocab *vocab, lr_vocab_source *source) {
+    /* A token takes at least its length's 8 bytes: a count beyond that is false, and nothing is allocated for it. */
+    if (source->tokens_size / 8 < source->count) return lr_vocab_fail(source, LR_VOCAB_TOKEN_CUT, source->tokens_size / 8);
+    if (source->tokens_size > UINT32_MAX) return lr_vocab_fail(source, LR_VOCAB_MANY, source->count);
+    if (allocate(vocab, source) != LR_OK) return LR_E_MEMORY;
+    const lr_status status = read_all(vocab, source);
+    if (status != LR_OK) return status;
     for (int i = 0; i < 256 && source->kind != LR_VOCAB_SPM; i++) {
         const uint8_t byte[1] = {(uint8_t)i};
         vocab->byte_ids[i] = lr_vocab_find(vocab, byte, 1, 1);

@@ -68,20 +68,16 @@ extern const uint8_t lr_key_mask[32];
 
 /* The key of a text of 1 to 15 bytes of which `readable` bytes >= size can be read. */
 static inline lr_key lr_key_short(const uint8_t *text, size_t size, size_t readable) {
-    lr_key key = {{0, 0}, 0};
+    uint64_t word[2] = {0, 0};
     if (readable >= 16) {
         /* A mask, no branch: whether a word has 8 bytes or more is what a CPU cannot foresee. */
-        uint64_t keep[2];
-        memcpy(keep, lr_key_mask + 16 - size, 16);
-        memcpy(key.word, text, 16);
-        key.word[0] &= keep[0];
-        key.word[1] &= keep[1];
+        word[0] = lr_load8(text) & lr_load8(lr_key_mask + 16 - size);
+        word[1] = lr_load8(text + 8) & lr_load8(lr_key_mask + 24 - size);
     } else {
-        memcpy(key.word, text, size);
+        memcpy(word, text, size);
     }
-    key.word[1] |= (uint64_t)size << 56;
-    key.hash = lr_short_hash(key.word[0], key.word[1]);
-    return key;
+    word[1] |= (uint64_t)size << 56;
+    return (lr_key){{word[0], word[1]}, lr_short_hash(word[0], word[1])};
 }
 
 /* The key of a text of more than 15 bytes. */

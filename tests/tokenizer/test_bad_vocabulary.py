@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import random
 import struct
 from typing import Any
 
@@ -44,6 +45,14 @@ BAD: dict[str, tuple[Vocabulary, str]] = {
     "an overlong token": (vocabulary([*BYTES, b"ab", b"x" * 65536]), "too long, at 257"),
     "an unknown merge": (vocabulary([*BYTES, b"ab"], [b"a b", b"a zz"]), "unknown token, at 1"),
     "a merge into nothing": (vocabulary([*BYTES, b"ab"], [b"a c"]), "unknown token, at 0"),
+    "a merge cut inside a letter": (
+        vocabulary([*BYTES, letters(b"\xc3a").encode()], [b"\xc3 \x83a"]),
+        "unknown token, at 0",
+    ),
+    "a merge of what is no letter": (
+        vocabulary([*BYTES, "日".encode(), "a日".encode()], ["a 日".encode()]),
+        "unknown token, at 0",
+    ),
     "half a merge": (vocabulary([*BYTES, b"ab"], [b"ab"]), "two halves, at 0"),
     "a merge without a right half": (vocabulary([*BYTES, b"ab"], [b"a "]), "two halves, at 0"),
     "no merges": (vocabulary([*BYTES], []), "no merges"),
@@ -83,6 +92,20 @@ def test_of_a_merge_that_stands_twice_each_takes_its_own() -> None:
     twice = vocabulary([*BYTES, b"ab", b"bc"], [b"a b", b"b c", b"a b"])
     assert Tokenizer(twice, "llama.cpp").encode("abc") == [256, 99]
     assert Tokenizer(twice).encode("abc") == [97, 257]
+
+
+def test_merges_may_come_in_any_order() -> None:
+    eacute, blank = letters("é".encode()).encode(), letters(b" ").encode()
+    made = [b"in", b"ing", b"ring", b"st", b"string", eacute, blank + eacute]
+    rows = [b"i n", b"in g", b"r ing", b"s t", b"st ring", b"%b %b" % (blank, eacute)]
+    rows.insert(0, " ".join((letters(b"\xc3"), letters(b"\xa9"))).encode())
+    r = random.Random(1)
+    for _ in range(20):
+        r.shuffle(made)
+        tokens = [*BYTES, *made]
+        tokenizer = Tokenizer(vocabulary(tokens, rows))
+        for text in ("string", " é", "ring"):
+            assert tokenizer.encode(text) == [tokens.index(letters(text.encode()).encode())]
 
 
 def test_bytes_without_a_token_are_dropped() -> None:
