@@ -25,15 +25,17 @@ def attach(target: Target, options: dict[str, Any]) -> Target:
     projector, draft = _projector(target, options.get("mmproj") or "none"), _draft(options.get("model_draft"))
     if projector is None and draft is None:
         return target
-    if isinstance(target.models, Model):
-        return replace(target, models=replace(target.models, projector=projector, draft=draft))
 
     def model(offer: Offer) -> Model:
         return replace(offer.model(), projector=projector, draft=draft)
 
-    return replace(
-        target, models=[Offer(o.quant, o.bytes, functools.partial(model, o)) for o in target.models]
-    )
+    def with_it(offer: Offer) -> Offer:
+        return Offer(offer.quant, offer.bytes, functools.partial(model, offer))
+
+    here = tuple((with_it(offer), path) for offer, path in target.here)
+    if isinstance(target.models, Model):
+        return replace(target, models=replace(target.models, projector=projector, draft=draft), here=here)
+    return replace(target, models=[with_it(o) for o in target.models], here=here)
 
 
 def _projector(target: Target, wanted: str) -> Projector | None:

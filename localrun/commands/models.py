@@ -96,9 +96,10 @@ def pull(app: App, name: str | None, quant: str | None, as_json: bool) -> None:
     quant = None if quant == "auto" else quant
     target = locate(app, name, quant)
     path = target.path
-    if path is None:
+    if path is None or len(target.here) > 1:
         target, plan = planned(app, name, {"quant": quant}, advise=False)
-        app.tell(f"{target.name}: {plan.model.quant}, {format_size(target.to_download(plan.model))}")
+        if missing := target.to_download(plan.model):
+            app.tell(f"{target.name}: {plan.model.quant}, {format_size(missing)}")
         path = target.obtain(plan)
     if as_json:
         put_json({"name": target.name, "path": str(path), "bytes": path.stat().st_size})

@@ -96,7 +96,7 @@ def planned(app: App, name: str | None, options: dict[str, Any], advise: bool = 
         target = attach(target, options)
     host = machine(app, options)
     plan = make_plan(
-        target.models,
+        target.offered(elsewhere=host.simulated and asked.quant is None),
         host,
         asked,
         rates(app, host, options.get("engine") or ""),
@@ -104,6 +104,10 @@ def planned(app: App, name: str | None, options: dict[str, Any], advise: bool = 
         advise=advise,
         others=target.all_offers,
     )
+    target = target.at(plan.model)
+    if len(target.here) > 1 and not host.simulated:
+        said = f"{plan.model.quant} of the {len(target.here)} quantizations on this machine; --quant names another"
+        plan = replace(plan, reasons=(*plan.reasons, said))
     if advise and target.entry is not None and not _works_smaller(plan):
         from localrun.commands.others import other_models
 
@@ -156,11 +160,12 @@ def run(app: App, name: str | None, options: dict[str, Any], as_json: bool) -> i
 def _survey(app: App, target: Target, plan: Plan, options: dict[str, Any]) -> tuple[Row, ...]:
     """All quants of a repository that was named without one, and of any model with --explain."""
     asked = target.name.startswith("hf:") or options.get("explain")
-    if isinstance(target.models, Model) or len(target.models) < 2 or not asked:
+    offers = target.offered(elsewhere=True) if target.entry else target.models
+    if isinstance(offers, Model) or len(offers) < 2 or not asked:
         return ()
     from localrun.plan.survey import survey
 
-    return survey(target.models, plan.host, wanted(app, options))
+    return survey(offers, plan.host, wanted(app, options))
 
 
 def _verified(target: Target, plan: Plan) -> tuple[Difference, ...]:

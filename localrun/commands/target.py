@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,6 +37,9 @@ class Target:
     entry: Entry | None = None
     repo: HubRef | None = None  # where it comes from, and its projector with it
     projector: Callable[[], Projector | None] = lambda: None  # what it could see with
+    here: tuple[
+        tuple[Offer, Path], ...
+    ] = ()  # the quantizations that are on this machine, where they were looked for
 
     def all_offers(self) -> Sequence[Offer]:
         """Every quantization of the entry, asked for or not."""
@@ -47,7 +51,24 @@ class Target:
         """Bytes that are not here yet."""
         beside = model.projector.file if model.projector else None
         missing = beside.bytes if beside and not os.path.isabs(beside.name) else 0
-        return missing + (0 if self.path else sum(file.bytes for file in model.files))
+        local = self.path is not None or os.path.isabs(model.files[0].name)
+        return missing + (0 if local else sum(file.bytes for file in model.files))
+
+    def offered(self, elsewhere: bool) -> Model | Sequence[Offer]:
+        """What a plan chooses from: the quantizations that are here, where any is; `elsewhere`, all there are.
+
+        A file that is here stands for what is published as the same quantization: its header is read.
+        """
+        local = {offer.quant: offer for offer, _ in self.here}
+        if elsewhere and local and self.entry:
+            others = [offer for offer in self.all_offers() if offer.quant not in local]
+            return [*local.values(), *others]
+        return list(local.values()) if local else self.models
+
+    def at(self, model: Model) -> Target:
+        """The target once `model` was chosen of what is here."""
+        path = next((path for offer, path in self.here if offer.quant == model.quant), None)
+        return self if path is None else replace(self, path=path, obtain=lambda _: path)
 
 
 def locate(app: App, name: str | None, quant: str | None) -> Target:
@@ -91,12 +112,11 @@ def _beside(path: Path) -> Projector | None:
 
 def _entry(app: App, entry: Entry, quant: str | None) -> Target:
     here = _on_disk(app, entry, quant)
-    if here is not None:
-        from localrun.model.header import read_model
-
+    if here:
+        _, path = here[0]
         return Target(
-            entry.name, read_model(here, entry.name), here, lambda _: here, entry, _repo_of(here),
-            lambda: _beside(here) or _published_projector(entry),
+            entry.name, here[0][0].model(), path, lambda _: path, entry, _repo_of(path),
+            lambda: _beside(path) or _published_projector(entry), here if not quant else (),
         )  # fmt: skip
     from localrun.commands.offers import offers_of
 
@@ -151,25 +171,40 @@ def _ollama(name: str) -> Target:
     return Target(label, read_model(path, label), path, lambda _: path, projector=projector)
 
 
-def _on_disk(app: App, entry: Entry, quant: str | None) -> Path | None:
-    """A file of this entry that is already here, whole, in the quantization that was asked for."""
+def _on_disk(app: App, entry: Entry, quant: str | None) -> tuple[tuple[Offer, Path], ...]:
+    """The files of this entry that are here whole, in the quantization that was asked for; the largest first."""
     if entry.name == DEFAULT and quant in (None, "Q4_1") and default_path(app).exists():
-        return default_path(app)
+        return (_local(entry.name, "Q4_1", default_path(app)),)
+    repos = {f"models--{repo.name.replace('/', '--')}".lower() for repo in entry.repos if repo.name}
+    return _cached(app, repos, quant, entry.name)
+
+
+def _cached(app: App, folders: set[str], quant: str | None, name: str) -> tuple[tuple[Offer, Path], ...]:
+    """What the shared cache holds whole of some repositories; of a quantization that is there twice, one."""
     if not app.session.paths.hf_hub.is_dir():
-        return None
+        return ()
     from localrun.model.store import local_models
 
-    repos = {f"models--{repo.name.replace('/', '--')}".lower() for repo in entry.repos if repo.name}
-    found = [
-        model
+    found = {
+        model.quant.upper(): model
         for model in local_models(app.session.paths)
         if not model.missing
         and model.quant != "mmproj"
-        and repos & {part.lower() for part in model.path.parts}
-    ]
-    if quant:
-        found = [model for model in found if model.quant.upper() == quant.upper()]
-    return max(found, key=lambda model: model.bytes).path if found else None
+        and folders & {part.lower() for part in model.path.parts}
+        and (not quant or model.quant.upper() == quant.upper())
+    }
+    ordered = sorted(found.values(), key=lambda model: model.bytes, reverse=True)
+    return tuple(_local(name, model.quant, model.path, model.bytes) for model in ordered)
+
+
+def _local(name: str, quant: str, path: Path, size: int = 0) -> tuple[Offer, Path]:
+    @functools.cache
+    def model() -> Model:
+        from localrun.model.header import read_model
+
+        return replace(read_model(path, name), quant=quant)
+
+    return Offer(quant, size or path.stat().st_size, model), path
 
 
 def _fetch_entry(app: App, entry: Entry, plan: Plan) -> Path:
@@ -191,8 +226,6 @@ def _fetch_entry(app: App, entry: Entry, plan: Plan) -> Path:
 
 def _hub(app: App, ref: HubRef, quant: str | None) -> Target:
     """A repository: its headers are read by range, so that the plan is exact before any download."""
-    from dataclasses import replace
-
     from localrun.model.hub_source import list_repo
     from localrun.model.remote import RepoHeaders
     from localrun.model.transfer import Http
@@ -200,9 +233,9 @@ def _hub(app: App, ref: HubRef, quant: str | None) -> Target:
 
     ref = replace(ref, quant=quant or ref.quant)
     label = f"hf:{ref.repo}" + (f":{ref.quant}" if ref.quant else "")
-    here = _cached(app, ref)
-    if here is not None:
-        return replace(_file(label, here), repo=ref)
+    here = _cached(app, {f"models--{ref.repo.replace('/', '--')}".lower()}, ref.quant, label)
+    if ref.quant and here:
+        return replace(_file(label, here[0][1]), repo=ref)
     if app.offline:
         return _file(label, _pull(app, ref))
     environment = os.environ
@@ -229,27 +262,13 @@ def _hub(app: App, ref: HubRef, quant: str | None) -> Target:
     return Target(
         label, offers, None,
         lambda plan: _pull(app, replace(ref, quant=plan.model.quant), _wants_projector(plan)),
-        repo=ref, projector=projector,
+        repo=ref, projector=projector, here=here,
     )  # fmt: skip
 
 
 def _wants_projector(plan: Plan) -> bool:
     """Whether one must be fetched with the model."""
     return plan.model.projector is not None and not os.path.isabs(plan.model.projector.file.name)
-
-
-def _cached(app: App, ref: HubRef) -> Path | None:
-    """The file of a repository's quant that is here whole: it needs neither the network nor the disk."""
-    if not ref.quant or not app.session.paths.hf_hub.is_dir():
-        return None
-    from localrun.model.store import local_models
-
-    folder = f"models--{ref.repo.replace('/', '--')}".lower()
-    for model in local_models(app.session.paths):
-        mine = folder in {part.lower() for part in model.path.parts}
-        if mine and not model.missing and model.quant.upper() == ref.quant.upper():
-            return model.path
-    return None
 
 
 def _pull(app: App, ref: HubRef, mmproj: bool = False) -> Path:
