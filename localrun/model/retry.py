@@ -42,12 +42,15 @@ class _Attempt:
         return self.asked is not None
 
 
-def attempts(net: Net, url: str, moved: Callable[[], int] = lambda: 0) -> Iterator[_Attempt]:
+def attempts(
+    net: Net, url: str, moved: Callable[[], int] = lambda: 0, *, warm: bool = False
+) -> Iterator[_Attempt]:
     """Yields tries until the caller leaves the loop; raises Unreachable when patience ends.
 
     `moved` is a counter of what arrived: a try that brought something starts the count afresh.
+    `warm`: something came before the first try.
     """
-    failures, before, warm = 0, moved(), False
+    failures, before = 0, moved()
     while True:
         attempt = _Attempt()
         yield attempt

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from pathlib import Path
 
+from localrun.model.crew import Stopped, run_all
 from localrun.model.sources import Progress, step
 from localrun.model.variants import RepoFile
 
@@ -25,22 +26,8 @@ def take_all(
     """
     stop, lock = threading.Event(), threading.Lock()
     with step(overall, name, sum(file.bytes for file in files)):
-        pool = ThreadPoolExecutor(AT_ONCE)
-        try:
-            futures = [pool.submit(take, file, _Both(bars(), overall, lock, stop)) for file in files]
-            done, _ = wait(futures, return_when=FIRST_EXCEPTION)
-            failed = [e for f in done if (e := f.exception()) and not isinstance(e, _Stopped)]
-            if failed:
-                raise failed[0]
-            return tuple(future.result() for future in futures)
-        finally:
-            # Also for Ctrl-C, which only this thread gets.
-            stop.set()
-            pool.shutdown(cancel_futures=True)
-
-
-class _Stopped(Exception):
-    """Another file failed, or the user has had enough."""
+        jobs = [functools.partial(take, file, _Both(bars(), overall, lock, stop)) for file in files]
+        return run_all(jobs, AT_ONCE, stop)
 
 
 class _Both:
@@ -62,7 +49,7 @@ class _Both:
 
     def advance(self, n: int) -> None:
         if self._stop.is_set():
-            raise _Stopped
+            raise Stopped
         with self._lock:
             self._bar.advance(n)
             if self._file:

@@ -4,17 +4,21 @@ to http(s). The one owner of httpx2 for downloads; it is imported (100 ms) with 
 
 from __future__ import annotations
 
-import re
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
 from localrun.errors import FetchError
+from localrun.model import ranges
+from localrun.model.answers import Changed, Refused, accept, content_range, number, strong, validator
 from localrun.model.files import check_room
 from localrun.model.part import Part
 from localrun.model.retry import Limiter, Retry, attempts, redact, retry_after, short_url
 from localrun.model.sources import Net, Progress, step
+
+__all__ = ["Http", "Refused"]
 
 if TYPE_CHECKING:
     import httpx2
@@ -25,22 +29,14 @@ _MAX_JSON = 64 << 20  # bytes; the largest tree of a repository is far below
 _MAX_RESTARTS = 3
 
 
-class Refused(FetchError):
-    """The server answered, and the answer is no. `status` and `headers` say more."""
-
-    def __init__(self, why: str, status: int, headers: Mapping[str, str]) -> None:
-        super().__init__(why, "check the name and the address")
-        self.status = status
-        self.headers = headers
-
-
 class Http:
     """A client for one piece of work; use it as a context manager."""
 
     def __init__(self, net: Net) -> None:
         self._net = net
         self._client: httpx2.Client | None = None
-        self._limiter = Limiter(net)
+        self._making = threading.Lock()
+        self.limiter = Limiter(net)
 
     def __enter__(self) -> Http:
         return self
@@ -56,8 +52,8 @@ class Http:
     def get(self, url: str, headers: Mapping[str, str] | None = None, most: int = _MAX_JSON) -> bytes:
         """The body, at most `most` bytes. Raises FetchError; Refused with the server's status."""
         for attempt in attempts(self._net, url):
-            with attempt, self._open("GET", url, headers or {}) as response:
-                _accept(response, url, (200, 206))
+            with attempt, self.open("GET", url, headers or {}) as response:
+                accept(response, url, (200, 206))
                 body = bytearray()
                 for chunk in response.iter_raw():
                     body += chunk
@@ -70,7 +66,7 @@ class Http:
         """The headers of the first answer, a redirect included (a hub's facts are in that one)."""
         for attempt in attempts(self._net, url):
             with attempt, self._once("HEAD", url, headers or {}) as response:
-                _accept(response, url, (200, *_REDIRECTS))
+                accept(response, url, (200, *_REDIRECTS))
                 return dict(response.headers)
         raise AssertionError("attempts() ends by raising")
 
@@ -83,9 +79,9 @@ class Http:
         """
         wanted = {**(headers or {}), "Range": f"bytes={first}-{first + count - 1}"}
         for attempt in attempts(self._net, url):
-            with attempt, self._open("GET", url, wanted) as response:
-                _accept(response, url, (200, 206))
-                start, total = _content_range(response) if response.status_code == 206 else (0, 0)
+            with attempt, self.open("GET", url, wanted) as response:
+                accept(response, url, (200, 206))
+                start, total = content_range(response) if response.status_code == 206 else (0, 0)
                 if start != first:
                     raise FetchError(f"{short_url(url)}: the server does not answer ranges")
                 body = bytearray()
@@ -93,7 +89,7 @@ class Http:
                     body += chunk
                     if len(body) >= count:
                         break
-                total = total or _number(response.headers.get("content-length", ""))
+                total = total or number(response.headers.get("content-length", ""))
                 return bytes(body[:count]), response.headers.get("etag", ""), total
         raise AssertionError("attempts() ends by raising")
 
@@ -136,13 +132,24 @@ class Http:
         """Completes `part`. `total` is the length that the file must have, 0 = whatever the server says."""
         if total:
             check_room(part.path.parent, total - part.size)
-        restarts = 0
+        if part.total not in (0, total or part.total):
+            progress.advance(-part.size)
+            part.restart()  # the beginning of an older file of that name
+        restarts, divided = 0, ranges.worth(part, total, self._net)
         for attempt in attempts(self._net, url, lambda: part.size):
             with attempt:
                 try:
-                    self._continue(url, part, total, progress, headers or {})
+                    if divided:
+                        ranges.fill(self, self._net, url, part, total, progress, headers or {})
+                    else:
+                        self._continue(url, part, total, progress, headers or {})
                     return
-                except _Changed:
+                except ranges.NoRanges:
+                    divided = False
+                    progress.advance(-part.size)
+                    part.restart()
+                    raise Retry("the server answers no ranges", 0) from None
+                except Changed:
                     restarts += 1
                     progress.advance(-part.size)
                     part.restart()
@@ -158,24 +165,24 @@ class Http:
         wanted = dict(headers)
         if part.size:
             wanted["Range"] = f"bytes={part.size}-"
-            if part.etag and not part.etag.startswith("W/"):
+            if strong(part.etag):
                 wanted["If-Range"] = part.etag
-        with self._open("GET", url, wanted) as response:
+        with self.open("GET", url, wanted) as response:
             if response.status_code == 416:
-                raise _Changed
-            _accept(response, url, (200, 206))
+                raise Changed
+            accept(response, url, (200, 206))
             _begin(response, url, part, total, progress)
             for chunk in response.iter_raw():
                 if part.total and part.size + len(chunk) > part.total:
                     raise FetchError(f"{short_url(url)}: more bytes than announced ({part.total})")
                 part.write(chunk)
                 progress.advance(len(chunk))
-                self._limiter.spent(len(chunk))
+                self.limiter.spent(len(chunk))
             if part.size < part.total:
                 raise Retry("the connection was cut", None)
 
     @contextmanager
-    def _open(self, method: str, url: str, headers: Mapping[str, str]) -> Iterator[httpx2.Response]:
+    def open(self, method: str, url: str, headers: Mapping[str, str]) -> Iterator[httpx2.Response]:
         """The answer after redirects. A key goes to the host that it was meant for, and to no other."""
         origin, sent = _origin(url), dict(headers)
         for _ in range(10):
@@ -193,12 +200,13 @@ class Http:
     def _once(self, method: str, url: str, headers: Mapping[str, str]) -> Iterator[httpx2.Response]:
         import httpx2
 
-        if self._client is None:
-            self._client = _client(self._net)
+        with self._making:
+            # Several threads may ask first; each client would hold certificates and connections.
+            client = self._client = self._client or _client(self._net)
         try:
             # Identity: a range of a compressed body would be a range of something else.
             sent = {"Accept-Encoding": "identity", **headers}
-            with self._client.stream(method, url, headers=sent) as response:
+            with client.stream(method, url, headers=sent) as response:
                 if response.status_code in _PASSING:
                     wait = retry_after(response.headers.get("retry-after", ""))
                     raise Retry(f"the server answered {response.status_code}", wait)
@@ -209,10 +217,6 @@ class Http:
             raise Retry(f"no connection ({redact(str(e))})", None) from None
         except httpx2.TransportError as e:
             raise Retry(redact(str(e)) or type(e).__name__, None) from None
-
-
-class _Changed(Exception):
-    """The server's file is not the one that the part began with."""
 
 
 def _client(net: Net) -> httpx2.Client:
@@ -235,17 +239,17 @@ def _client(net: Net) -> httpx2.Client:
 
 def _begin(response: httpx2.Response, url: str, part: Part, total: int, progress: Progress) -> None:
     """Checks that the answer continues `part`, or begins it anew."""
-    etag = response.headers.get("etag", "")
+    etag = validator(response)
     if response.status_code == 206 and part.size:
-        first, whole = _content_range(response)
+        first, whole = content_range(response)
         if (
             first != part.size
             or (part.total and whole != part.total)
             or (etag and part.etag and etag != part.etag)
         ):
-            raise _Changed
+            raise Changed
         return
-    length = _number(response.headers.get("content-length", ""))
+    length = number(response.headers.get("content-length", ""))
     if total and length and length != total:
         raise FetchError(
             f"{short_url(url)}: {length} bytes there, {total} expected: not the file that was pinned"
@@ -267,26 +271,6 @@ def _target(url: str, response: httpx2.Response) -> str:
     if url.startswith("https:") and scheme != "https":
         raise FetchError(f"{short_url(url)} redirects to plain http ({short_url(target)}): refused")
     return target
-
-
-def _accept(response: httpx2.Response, url: str, statuses: tuple[int, ...]) -> None:
-    if response.status_code not in statuses:
-        why = f"{short_url(url)}: the server answered {response.status_code} {response.reason_phrase}"
-        raise Refused(why, response.status_code, dict(response.headers))
-    if response.headers.get("content-encoding", "identity") != "identity":
-        raise FetchError(f"{short_url(url)}: the server compresses what must come as it is")
-
-
-def _content_range(response: httpx2.Response) -> tuple[int, int]:
-    """First byte and whole length (0 = not told) of a partial answer; (-1, 0) when it does not say."""
-    found = re.fullmatch(
-        r"bytes (\d{1,18})-\d{1,18}/(\d{1,18}|\*)", response.headers.get("content-range", "")
-    )
-    return (int(found[1]), _number(found[2])) if found else (-1, 0)
-
-
-def _number(text: str) -> int:
-    return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else 0
 
 
 def _origin(url: str) -> tuple[str, str | None, int | None]:

@@ -72,7 +72,7 @@ _NURSERY = """
 import os, pickle, sys
 import httpx2, zipfile
 from localrun.model.fetch import ensure
-request, paths, net_env, kill_at = pickle.loads(sys.stdin.buffer.read(int(sys.argv[1])))
+request, paths, net_env, options, kill_at = pickle.loads(sys.stdin.buffer.read(int(sys.argv[1])))
 from localrun.model.sources import Net
 class Killer:
     left = kill_at
@@ -86,7 +86,7 @@ for line in sys.stdin.buffer:
     Killer.left = int(line)
     pid = os.fork()
     if pid == 0:
-        try: ensure(request, paths, Net(net_env), Killer()); os._exit(0)
+        try: ensure(request, paths, Net(net_env, **options), Killer()); os._exit(0)
         except Exception as e: print(repr(e), file=sys.stderr, flush=True); os._exit(1)
     print(pid, flush=True)
     print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
@@ -94,12 +94,12 @@ for line in sys.stdin.buffer:
 
 
 class Nursery:
-    """Runs `ensure` in processes of their own, one after another."""
+    """Runs `ensure` in processes of their own, one after another; `options` are a Net's."""
 
-    def __init__(self, request: Request, env: dict[str, str]) -> None:
+    def __init__(self, request: Request, env: dict[str, str], **options: int) -> None:
         import pickle
 
-        data = pickle.dumps((request, where(env), env, -1))
+        data = pickle.dumps((request, where(env), env, options, -1))
         self._process = subprocess.Popen(
             [sys.executable, "-c", _NURSERY, str(len(data))],
             env=env | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},

@@ -57,6 +57,7 @@ class Hub:
         self.at_once = self.most_at_once = 0  # requests under way, now and at most
         self.on_sent: Callable[[int], None] = lambda _: None  # called with `sent` after each write
         self.chunk = 1 << 16
+        self.carried: dict[int, int] = {}  # bytes of bodies by connection, named by the client's port
         self.lock = threading.Lock()
         self._server = _Server(("127.0.0.1", 0), _Handler)
         self._server.hub = self
@@ -230,6 +231,8 @@ class _Handler(BaseHTTPRequestHandler):
             # Counted first: a client that has its bytes may look at once.
             with hub.lock:
                 hub.sent += len(piece)
+                port = self.client_address[1]
+                hub.carried[port] = hub.carried.get(port, 0) + len(piece)
             if start + hub.chunk >= end:
                 self._over()
             self.wfile.write(piece)
