@@ -46,5 +46,5 @@ def test_a_quantization_that_is_named_wins(keeper: User) -> None:
 def test_on_a_machine_that_is_not_here_all_that_is_published_counts(keeper: User) -> None:
     quants = {row["quant"] for row in keeper("plan", "llama-3.1-8b", "--json", "--explain").json()["quants"]}
     assert {"Q2_K", "Q8_0", "Q4_K_M"} <= quants
-    elsewhere = keeper("plan", "llama-3.1-8b", "--json", "--hardware", "rtx-3060", "--ram", "32GiB").json()
+    elsewhere = keeper("plan", "llama-3.1-8b", "--json", "--hardware", "rtx-3060", "--vram", "8GiB").json()
     assert elsewhere["model"]["quant"] not in ("Q2_K", "Q8_0")
