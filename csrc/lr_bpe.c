@@ -93,12 +93,17 @@ static lr_status put_batch(lr_tok_run *run, const lr_batch *batch, size_t count,
 lr_status lr_bpe_encode(lr_tok_run *run, const uint8_t *text, size_t size, size_t *at, size_t end, lr_sink *sink) {
     lr_batch batch;
     while (*at < end) {
+        const lr_split_state before = run->split;
         const size_t count =
             lr_scan(&run->vocab->split, &run->split, run->tier, text, *at, end, batch.ends, BATCH);
         if (count == 0) return LR_E_LIMIT;
         prepare(&run->cache, &batch, count, text + *at, size - *at);
         const lr_status status = put_batch(run, &batch, count, text, at, sink);
-        if (status != LR_OK) return status;
+        if (status != LR_OK) {
+            /* The scan was ahead of what was put. */
+            run->split = before;
+            return status;
+        }
     }
     return LR_OK;
 }

@@ -53,3 +53,9 @@ def test_twenty_times_as_much_comes_back(kind: str) -> None:
     text = TEXTS[kind] * 20
     ids = ours("llama-bpe").encode_array(text)
     assert ours("llama-bpe").decode_bytes(ids) == text.encode()
+
+
+@pytest.mark.parametrize("name", ["llama-bpe", "deepseek-v3.2", "gpt-4o"])
+def test_digits_stay_in_threes_where_the_ids_fill_their_room(name: str) -> None:
+    ids = ours(name).encode(many("0123456789", 300_000))
+    assert {len(ours(name).piece(token)) for token in ids} == {3}
