@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from localrun.errors import EngineError
+from localrun.errors import EngineError, FetchError
 from localrun.hardware.facts import Gpu, Host
+from localrun.model import pip
 from localrun.model.retry import redact
 
 #: The package's own index, one folder for each toolkit: its description on PyPI, "Installation".
@@ -145,24 +145,11 @@ def _native(host: Host, tools: Tools, why: tuple[str, ...]) -> Choice:
 
 def run_pip(choice: Choice, env: Mapping[str, str]) -> str:
     """Runs the wheel's command and returns pip's last line. Raises EngineError; pip undoes what fails."""
-    argv = [choice.command[0], "-P", *choice.command[1:], "--no-input", "--progress-bar", "off"]
+    python, _m, _pip, *arguments = choice.command
     try:
-        done = subprocess.run(
-            argv,
-            env=env,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            check=False,
-        )
-    except OSError as failed:
-        raise EngineError(f"pip could not be started: {failed.strerror}") from None
-    lines = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
-    if done.returncode:
-        errors = [line.removeprefix("ERROR:").strip() for line in lines if line.startswith("ERROR:")]
-        why = redact((errors or lines or ["it gave no reason"])[0])[:300]
-        raise EngineError(
-            f"pip: {why}", "the engine that was here is as it was; or: localrun engine install --native"
-        )
+        said = pip.run([*arguments, "--progress-bar", "off"], env, python)
+    except FetchError as failed:
+        hint = "the engine that was here is as it was; or: localrun engine install --native"
+        raise EngineError(str(failed), hint) from None
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
     return redact(lines[-1]) if lines else ""

@@ -12,7 +12,6 @@ import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import tarfile
 from collections.abc import Callable, Mapping, Sequence
@@ -20,11 +19,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from localrun.config import Paths
-from localrun.engine.sdist import COMMIT, ROOT, VERSION, fetch
+from localrun.engine.child import follow
+from localrun.engine.sdist import BYTES, COMMIT, ROOT, VERSION, fetch
 from localrun.errors import EngineError
 from localrun.model.files import check_room, disk_errors, locked
 from localrun.model.sources import Net
-from localrun.units import GIB
+from localrun.units import GIB, format_size
 
 #: What is made; `llama-quantize` and the RPC server are programs of their own.
 TARGETS = ("llama-server", "llama-bench", "llama-fit-params", "llama-quantize", "ggml-rpc-server")
@@ -157,8 +157,8 @@ def install(build: Build, paths: Paths, net: Net, told: Told = lambda _percent, 
         log = paths.state / LOG
         staging = target.with_name(f".{target.name}.new")
         try:
-            told(-1, f"fetching the sources (llama-cpp-python {VERSION}, 77 MB)")
-            archive = fetch(work, net)
+            told(-1, f"fetching the sources (llama-cpp-python {VERSION}, {format_size(BYTES)})")
+            archive = fetch(work, net, _Fetching(told))
             told(-1, "unpacking")
             source = unpack(archive, work / "source")
             made = work / "build"
@@ -177,6 +177,28 @@ def install(build: Build, paths: Paths, net: Net, told: Told = lambda _percent, 
             for name in ("source", "build"):
                 shutil.rmtree(work / name, ignore_errors=True)
     return target / "bin"
+
+
+class _Fetching:
+    """A fetch's progress, told in the builds' way: a percentage whenever it is another."""
+
+    def __init__(self, told: Told) -> None:
+        self._told = told
+        self._total, self._got, self._said = 0, 0, 0
+
+    def start(self, name: str, total: int) -> None:
+        self._total, self._got, self._said = total, 0, 0
+        self._told(0 if total else -1, "fetching" if total else name)
+
+    def advance(self, n: int) -> None:
+        self._got += n
+        percent = 100 * self._got // self._total if self._total else 0
+        if percent > self._said:
+            self._said = percent
+            self._told(min(100, percent), "fetching")
+
+    def done(self) -> None:
+        pass
 
 
 def unpack(archive: Path, folder: Path) -> Path:
@@ -204,32 +226,14 @@ def run(
     """Runs one step with its output in the log; percentages are told. Raises EngineError."""
     write = out.write  # type: ignore[attr-defined]
     write(f"$ {' '.join(argv)}\n".encode())
-    try:
-        child = subprocess.Popen(
-            argv,
-            env={**env, "CLICOLOR_FORCE": "0", "NINJA_STATUS": "[%f/%t] "},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    except FileNotFoundError:
-        raise EngineError(f"{argv[0]} is not installed", "see: localrun engine install --native") from None
-    assert child.stdout is not None
-    try:
-        for line in child.stdout:
-            write(line)
-            found = percent(line.decode("utf-8", "replace"))
-            if found >= 0:
-                told(found, "building")
-        status = child.wait()
-    except BaseException:
-        # Ctrl-C: the compilers below cmake must not go on.
-        os.killpg(child.pid, signal.SIGKILL)
-        child.wait()
-        raise
-    finally:
-        child.stdout.close()
+
+    def each(line: bytes) -> None:
+        write(line)
+        found = percent(line.decode("utf-8", "replace"))
+        if found >= 0:
+            told(found, "building")
+
+    status = follow(argv, each, {**env, "CLICOLOR_FORCE": "0", "NINJA_STATUS": "[%f/%t] "})
     if status:
         why, hint = first_error(log.read_text(encoding="utf-8", errors="replace"))
         raise EngineError(f"the build failed: {why}", f"{hint}; the whole log: {log}")

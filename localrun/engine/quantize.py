@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-import signal
-import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from localrun.engine.child import follow
 from localrun.errors import EngineError, ModelError, UsageError
 from localrun.model.facts import Model
 from localrun.model.files import check_room, disk_errors
@@ -102,31 +101,15 @@ def run(quantizer: Path, job: Job, threads: int, told: Callable[[int, str], None
 
 
 def _run(command: list[str], told: Callable[[int, str], None]) -> None:
-    try:
-        child = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    except OSError as failed:
-        raise EngineError(f"cannot start {command[0]}: {failed.strerror}") from None
-    assert child.stdout is not None
     last: list[str] = []
-    try:
-        for raw in child.stdout:
-            line = raw.decode("utf-8", "replace").strip()
-            last = [*last[-_TAIL:], line]
-            if found := _COUNTER.match(line):
-                told(min(100, 100 * int(found[1]) // max(1, int(found[2]))), "quantizing")
-        status = child.wait()
-    except BaseException:
-        os.killpg(child.pid, signal.SIGKILL)
-        child.wait()
-        raise
-    finally:
-        child.stdout.close()
+
+    def each(raw: bytes) -> None:
+        line = raw.decode("utf-8", "replace").strip()
+        last[:] = [*last[-_TAIL:], line]
+        if found := _COUNTER.match(line):
+            told(min(100, 100 * int(found[1]) // max(1, int(found[2]))), "quantizing")
+
+    status = follow(command, each)
     if status:
         errors = [line for line in last if "error" in line.lower() or "failed" in line.lower()]
         why = (errors or [line for line in last if line] or [f"status {status}"])[-1 if not errors else 0]
