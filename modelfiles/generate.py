@@ -13,7 +13,8 @@ from functools import partial
 from pathlib import Path
 
 from localrun.hardware.facts import Host
-from localrun.hardware.profiles import override, profile
+from localrun.hardware.profiles import profile
+from localrun.hardware.sizes import override
 from localrun.model.catalog import load_catalog
 from localrun.model.entry import Entry
 from localrun.model.facts import ModelFile

@@ -36,6 +36,7 @@ RANK = {part: rank for rank, row in enumerate(ROWS) for part in row}
 PURE = ("plan", "recipe")
 VALUES = {
     "localrun.hardware.facts",
+    "localrun.hardware.sizes",
     "localrun.model.entry",
     "localrun.model.facts",
     "localrun.model.ollama_name",

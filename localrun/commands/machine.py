@@ -33,7 +33,7 @@ def machine(app: App, options: dict[str, Any], measure: bool = False) -> Host:
 
             host = calibrated(host, bandwidth_file(app), measure_ram if measure else None, again=measure)
     if vram is not None or ram is not None or disk is not None:
-        from localrun.hardware.profiles import override
+        from localrun.hardware.sizes import override
 
         host = override(host, vram, ram, disk)
     return host

@@ -25,8 +25,11 @@ _CAPABLE = (
 )
 
 
-def other_models(name: str, host: Host, wanted: Wanted) -> tuple[Alternative, ...]:
-    """At most one: the most capable model that fits here and answers at a usable speed."""
+def other_models(name: str, host: Host, wanted: Wanted, machine: str = "") -> tuple[Alternative, ...]:
+    """At most one: the most capable model that fits here and answers at a usable speed.
+
+    `machine`: the flags that the user described the machine with, to be typed again.
+    """
     catalog = load_catalog()
     room = host.ram.available + sum(gpu.vram_free for gpu in host.gpus if not gpu.unified)
     for other in _CAPABLE:
@@ -45,8 +48,8 @@ def other_models(name: str, host: Host, wanted: Wanted) -> tuple[Alternative, ..
         except LocalrunError:
             continue
         if plan.verdict == "fits" and plan.speed.generation.expected >= _USABLE:
-            what = (
-                f"localrun plan {other}: {entry.title}, {format_count(entry.parameters)}, {plan.model.quant}"
-            )
+            goal = f" --for {wanted.goal}" if wanted.goal != "balanced" else ""
+            typed = f"localrun plan {other} --quant {plan.model.quant}{goal}{machine}"
+            what = f"{typed}: {entry.title}, {format_count(entry.parameters)}"
             return (Alternative(what, "fits", plan.speed.generation.expected),)
     return ()

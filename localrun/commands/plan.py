@@ -16,7 +16,7 @@ from localrun.model.facts import Model
 from localrun.plan.planner import make_plan
 from localrun.plan.values import Plan, Wanted
 from localrun.show.plan_text import plan_lines, survey_lines
-from localrun.units import parse_size
+from localrun.units import GIB, parse_size
 
 # What only --json, --verify and a launch need is imported there: a dataclass costs half a millisecond.
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def planned(app: App, name: str | None, options: dict[str, Any], advise: bool = 
     if advise and target.entry is not None and not _works_smaller(plan):
         from localrun.commands.others import other_models
 
-        found = other_models(target.entry.name, host, asked)
+        found = other_models(target.entry.name, host, asked, _machine_flags(options))
         plan = replace(plan, alternatives=(*plan.alternatives, *found))
     if not host.simulated and (app.session.paths.state / "residuals.json").exists():
         from localrun.commands.residual import known
@@ -119,6 +119,18 @@ def planned(app: App, name: str | None, options: dict[str, Any], advise: bool = 
         if said := known(app, host):
             plan = replace(plan, reasons=(*plan.reasons, said))
     return target, plan
+
+
+def _machine_flags(options: dict[str, Any]) -> str:
+    """The flags that describe the machine, as typed again."""
+    import shlex
+
+    typed = []
+    for flag in ("hardware", "vram", "ram", "disk_free"):
+        if (value := options.get(flag)) is not None:
+            size = f"{value // GIB}GiB" if isinstance(value, int) and value % GIB == 0 else str(value)
+            typed += [f"--{flag.replace('_', '-')}", size]
+    return " " + shlex.join(typed) if typed else ""
 
 
 def _works_smaller(plan: Plan) -> bool:

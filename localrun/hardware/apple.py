@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 
 from localrun.hardware.facts import Gpu, Ram, Source
+from localrun.hardware.sizes import metal_limit
 
 _GIB = 1 << 30
 
@@ -89,7 +90,7 @@ def wired_limit(memory: int, values: Mapping[str, str]) -> tuple[int, Source]:
     limit = values.get("debug.iogpu.wired_limit", "")  # bytes, macOS 13
     if limit.isdecimal() and int(limit) > 0:
         return min(int(limit), memory), "read"
-    return (memory * 2 // 3 if memory < 36 * _GIB else memory * 3 // 4), "estimated"
+    return metal_limit(memory), "estimated"
 
 
 def read_gpu(values: Mapping[str, str], ram: Ram) -> tuple[tuple[Gpu, ...], tuple[str, ...]]:

@@ -14,6 +14,7 @@ from typing import Any
 from localrun.errors import UsageError
 from localrun.hardware import apple, cards
 from localrun.hardware.facts import Backend, Cpu, Gpu, Host, Ram
+from localrun.hardware.sizes import available
 from localrun.units import GIB, MIB, parse_size
 
 _MANY = re.compile(r"(\d{1,2})\s*[xX×]\s*-?\s*(?=\D*\d)(.+)")
@@ -42,41 +43,6 @@ def profile_names() -> tuple[str, ...]:
     data = _data()
     sized = [f"{chip}-{size}gb" for chip, entry in data["apple"].items() for size in entry["ram"]]
     return ("cpu", "cpu-server", *data["card"], *data["unified"], *data["apple"], *sized)
-
-
-def override(
-    host: Host, vram: int | None = None, ram: int | None = None, disk_free: int | None = None
-) -> Host:
-    """`host` with other sizes, in bytes; `vram` is that of each GPU. Marked as simulated when changed."""
-    if vram is None and ram is None and disk_free is None:
-        return host
-    if vram is not None and not host.gpus:
-        raise UsageError("--vram: this machine has no GPU", "name one too: --hardware rtx-4090")
-    if ram is not None:
-        size = replace(host.ram, total=ram, available=_available(ram), swap_free=0, limited_by="")
-        host = replace(host, ram=size, gpus=tuple(_resized(gpu, host.ram.total, ram) for gpu in host.gpus))
-    if vram is not None:
-        sized = (replace(gpu, vram_total=vram, vram_free=vram) for gpu in host.gpus)
-        host = replace(host, gpus=tuple(sized))
-    if disk_free is not None:
-        host = replace(host, disk_free=disk_free)
-    return replace(host, simulated=True)
-
-
-def _resized(gpu: Gpu, before: int, after: int) -> Gpu:
-    """A GPU that lives in RAM grows and shrinks with it."""
-    if not gpu.unified:
-        return gpu
-    if gpu.backend == "metal":
-        total, _ = apple.wired_limit(after, {})
-    else:
-        total = gpu.vram_total * after // max(1, before)
-    return replace(gpu, vram_total=total, vram_free=min(total, _available(after)))
-
-
-def _available(ram: int) -> int:
-    """What a freshly started system leaves: about 2 GiB and 3 % are its own."""
-    return max(ram // 2, ram - 2 * GIB - ram * 3 // 100)
 
 
 def _find(name: str) -> Host:
@@ -148,7 +114,7 @@ def _machine(machine: str, name: str) -> Host:
         system="linux",
         arch=entry.get("arch", "x86_64"),
         cpu=Cpu(entry["cpu"], entry["cores"], entry["threads"], entry["threads"], tuple(entry["features"])),
-        ram=Ram(ram, _available(ram), _giga(entry["ram_bandwidth"])),
+        ram=Ram(ram, available(ram), _giga(entry["ram_bandwidth"])),
         disk_free=parse_size(entry["disk_free"]),
         disk_bandwidth=_giga(entry["disk_bandwidth"]),
         simulated=True,
@@ -202,7 +168,7 @@ def _apple(name: str, entry: dict[str, Any], size: str) -> Host:
     total = gib * GIB
     bandwidth, flops = apple.chip_rates(chip, cores, total)
     wired, _ = apple.wired_limit(total, {})
-    ram = Ram(total, _available(total), bandwidth // 2)
+    ram = Ram(total, available(total), bandwidth // 2)
     gpu = Gpu(
         name=f"Apple {chip}",
         backend="metal",

@@ -1,21 +1,17 @@
-"""Why a plan is what it is, what a change would cost, and what works where it does not."""
+"""Why a plan is what it is, and what a change would cost."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from localrun.errors import LocalrunError
 from localrun.hardware.facts import Host
-from localrun.plan.choose import LADDER, Choice, Offer, choose, contexts
+from localrun.plan.choose import LADDER, Choice, contexts
 from localrun.plan.companions import MTP
-from localrun.plan.fit import RANK, Candidate
+from localrun.plan.fit import Candidate
 from localrun.plan.placement import block_of
-from localrun.plan.quality import loss
-from localrun.plan.rates import Rates
 from localrun.plan.speed import missing_bytes
-from localrun.plan.values import Alternative, Plan, Verdict, Wanted
-from localrun.units import GIB, format_size
+from localrun.plan.values import Plan, Verdict, Wanted
+from localrun.units import format_size
 
 _COMPANIONS = {
     "mmproj": "vision projector (estimated graph)",
@@ -23,21 +19,12 @@ _COMPANIONS = {
     MTP: "next-token blocks draft: cache and graph of their own (the gain in speed is not counted)",
 }
 
-#: No more than this many alternatives, fixes and rungs: a page, not a report.
+#: No more than this many fixes: a page, not a report.
 _MOST = 6
 
 
 def no_disk(needed: int, host: Host) -> str:
     return f"the download takes {format_size(needed)}, the disk has {format_size(host.disk_free)} free"
-
-
-def for_disk(plan: Plan, offers: Sequence[Offer]) -> tuple[Alternative, ...]:
-    """Where the disk is what is missing, neither RAM nor settings help: the best quant that has room."""
-    room = [offer for offer in offers if offer.bytes <= plan.host.disk_free]
-    if not room:
-        return ()
-    best = min(room, key=lambda offer: loss(offer.quant))
-    return (Alternative(f"--quant {best.quant}: {format_size(best.bytes)} to download", "fits", 0.0),)
 
 
 def reasons(plan: Plan, choice: Choice, wanted: Wanted) -> tuple[str, ...]:
@@ -201,73 +188,3 @@ def _price(before: Candidate, after: Candidate) -> str:
     if after.verdict != before.verdict:
         parts.append({"fits": "then fits", "pages": "then pages", "too-big": "does not fit"}[after.verdict])
     return ", ".join(parts) or "changes nothing"
-
-
-def alternatives(
-    plan: Plan, wanted: Wanted, offers: Callable[[], Sequence[Offer]], rates: Rates
-) -> tuple[Alternative, ...]:
-    """On a verdict that is not `fits`: smaller quants, smaller settings, and the hardware that would do."""
-    if plan.verdict == "fits":
-        return ()
-    found: list[Alternative] = []
-    found += _smaller_settings(plan, wanted, rates)
-    found += _smaller_quants(plan, wanted, offers(), rates)
-    found += _more_hardware(plan, wanted, rates)
-    better = [a for a in found if RANK[a.verdict] > RANK[plan.verdict]]
-    return tuple(better[:_MOST])
-
-
-def _smaller_settings(plan: Plan, wanted: Wanted, rates: Rates) -> list[Alternative]:
-    """What dropping the user's own flags would give."""
-    free = Wanted(goal=wanted.goal, quant=wanted.quant)
-    if free == wanted:
-        return []
-    try:
-        freed = choose(plan.model, plan.host, free, rates).found
-    except LocalrunError:
-        return []
-    if RANK[freed.verdict] <= RANK[plan.verdict]:
-        return []
-    s = freed.settings
-    return [
-        Alternative(f"--ctx-size {s.ctx_size} --cache-type-k {s.cache_type_k}", freed.verdict, freed.rate)
-    ]
-
-
-def _smaller_quants(plan: Plan, wanted: Wanted, offers: Sequence[Offer], rates: Rates) -> list[Alternative]:
-    smaller = sorted((o for o in offers if o.bytes < plan.model.weights_bytes), key=lambda o: loss(o.quant))
-    found = []
-    for offer in smaller:
-        best = choose(offer.model(), plan.host, wanted, rates).found
-        if RANK[best.verdict] > RANK[plan.verdict]:
-            found.append(Alternative(f"--quant {offer.quant}", best.verdict, best.rate))
-            break
-    return found
-
-
-#: RAM in sizes that machines are sold with, GiB.
-_SOLD = (16, 24, 32, 36, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048)
-
-
-def _more_hardware(plan: Plan, wanted: Wanted, rates: Rates) -> list[Alternative]:
-    """The smallest machine of this kind, by its RAM, on which this very model fits."""
-    host, unified = plan.host, any(gpu.unified for gpu in plan.host.gpus)
-    # What is held now less what there is: no smaller size can do, so the search starts there.
-    short = sum(d.total for d in plan.memory) - sum(d.budget for d in plan.memory)
-    for size in _SOLD:
-        total = size * GIB
-        if total <= host.ram.total or (not unified and total < host.ram.total + short):
-            continue
-        best = choose(plan.model, _with_ram(host, total), wanted, rates).found
-        if best.verdict == "fits":
-            what = f"a machine of this kind with {size} GiB" if unified else f"{size} GiB of RAM"
-            return [Alternative(f"{what} instead of {format_size(host.ram.total)}", "fits", best.rate)]
-    return []
-
-
-def _with_ram(host: Host, total: int) -> Host:
-    """`host` with more RAM; a unified GPU gets its usual three quarters of it."""
-    gpus = tuple(
-        replace(g, vram_total=total * 3 // 4, vram_free=total * 3 // 4) if g.unified else g for g in host.gpus
-    )
-    return replace(host, ram=replace(host.ram, total=total, available=total * 94 // 100), gpus=gpus)

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from localrun.hardware.facts import Gpu, Host
 from localrun.model.facts import Model
-from localrun.plan import advice
+from localrun.plan import advice, instead
 from localrun.plan.choose import Choice, Offer, choose, choose_quant, refine
 from localrun.plan.compute import CONTEXT
 from localrun.plan.fit import RANK, Candidate
@@ -62,9 +62,9 @@ def make_plan(
 
         plan = replace(
             plan,
-            alternatives=advice.for_disk(plan, every())
-            if no_room
-            else advice.alternatives(plan, wanted, every, rates),
+            alternatives=instead.for_disk(plan, wanted, every(), to_download, rates)
+            if no_room and to_download
+            else instead.alternatives(plan, wanted, every, rates),
             fixes=advice.fixes(plan, choice, wanted),
             ladder=advice.ladder(plan, choice, wanted),
         )

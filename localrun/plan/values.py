@@ -121,9 +121,11 @@ class Speed:
 
 @dataclass(frozen=True, slots=True)
 class Alternative:
-    change: str  # what to do, in words that name a flag or a model
+    change: str  # what to do, beginning with what to type
     verdict: Verdict
     generation: float  # tokens per second, 0 = unknown
+    flags: tuple[str, ...] = ()  # to add to the command; they win over those before them
+    without: tuple[str, ...] = ()  # flags of the command to leave out
 
 
 @dataclass(frozen=True, slots=True)

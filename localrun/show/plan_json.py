@@ -76,7 +76,13 @@ def plan_json(plan: Plan, command: tuple[str, ...], environment: dict[str, str])
         },
         "reasons": list(plan.reasons),
         "alternatives": [
-            {"change": a.change, "verdict": a.verdict, "generation": round(a.generation, 2)}
+            {
+                "change": a.change,
+                "verdict": a.verdict,
+                "generation": round(a.generation, 2),
+                "flags": list(a.flags),
+                "without": list(a.without),
+            }
             for a in plan.alternatives
         ],
         "fixes": list(plan.fixes),

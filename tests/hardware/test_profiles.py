@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from localrun.errors import UsageError
 from localrun.hardware.facts import Cpu, Host, Ram
-from localrun.hardware.profiles import override, profile, profile_names
+from localrun.hardware.profiles import profile, profile_names
+from localrun.hardware.sizes import override
 
 GIB = 1 << 30
 MIB = 1 << 20

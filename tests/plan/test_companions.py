@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from localrun.errors import HeaderError, ModelError, UsageError
-from localrun.hardware.profiles import override, profile
+from localrun.hardware.profiles import profile
+from localrun.hardware.sizes import override
 from localrun.model.catalog import load_catalog
 from localrun.model.facts import Model
 from localrun.model.projector import beside, read_projector

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from localrun.commands.offers import offers_of
-from localrun.hardware.profiles import override, profile
+from localrun.hardware.profiles import profile
+from localrun.hardware.sizes import override
 from localrun.model.catalog import load_catalog
 from localrun.plan.planner import make_plan
 from localrun.plan.values import Wanted
