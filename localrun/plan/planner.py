@@ -78,10 +78,10 @@ def _chosen(model: Model | Sequence[Offer], host: Host, wanted: Wanted, rates: R
 
 
 def _may_hide(found: Candidate, host: Host, wanted: Wanted) -> bool:
-    """Whether a plan without the GPUs could be better: a visible card takes a context and a graph even for
-    a model that lies in RAM, whose largest weight passes through it, and a small card has no room for that."""
+    """Whether a plan without the GPUs could be better: never for RAM, but any visible card takes a context and
+    a graph, through which the largest weight in RAM passes, and a small card has no room for that."""
     free = not wanted.n_gpu_layers and wanted.tensor_split is None and wanted.override_tensor is None
-    return free and found.verdict != "fits" and bool(host.gpus) and not any(g.unified for g in host.gpus)
+    return free and found.verdict == "too-big" and bool(host.gpus) and not any(g.unified for g in host.gpus)
 
 
 def _without_full_cards(host: Host) -> Host:
