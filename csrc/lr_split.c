@@ -181,10 +181,38 @@ static void choose_levels(lr_split *split) {
     while (split->count < LR_SPLIT_LEVELS && split->levels[split->count] != NULL) split->count++;
 }
 
+static void mark_forms(lr_split *split, int fold) {
+    const struct { const char *chars; uint8_t form; } rows[] = {
+        {"stmd", LR_FORM_ONE}, {"rv", LR_FORM_RV}, {"e", LR_FORM_E}, {"l", LR_FORM_L},
+        {" ", LR_FORM_BLANK}, {"'", LR_FORM_QUOTE}, {"/", LR_FORM_SLASH}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        for (const char *c = rows[i].chars; *c; c++) {
+            split->forms[(uint8_t)*c] |= rows[i].form;
+            if (fold && rows[i].form <= LR_FORM_L) split->forms[(uint8_t)*c - 0x20] |= rows[i].form;
+        }
+    split->long_s = LR_FORM_WIDE | (fold && !split->llama ? LR_FORM_ONE : 0);
+}
+
+/* What all characters with one first byte have in common, where it is everything. */
+static void mark_leads(lr_split *split) {
+    memset(split->leads, LR_MIXED, sizeof split->leads);
+    for (size_t lead = 0xE0; lead < 0xF0; lead++) {
+        const uint8_t *pages = lr_unicode_bmp + ((lead & 15) << 6), *page = lr_unicode_second + ((size_t)*pages << 6);
+        int same = 1;
+        for (size_t i = 0; i < 64; i++) same &= pages[i] == pages[0] && page[i] == page[0];
+        if (same) split->leads[lead - 0xC0] = page[0];
+    }
+}
+
 lr_status lr_split_compile(lr_split *split, int pre, int rules) {
     static const uint8_t digits[LR_PRES] = {
         [LR_PRE_DIGITS] = 1, [LR_PRE_LLAMA3] = 3, [LR_PRE_QWEN2] = 1, [LR_PRE_QWEN35] = 1, [LR_PRE_GPT4O] = 3,
         [LR_PRE_TEKKEN] = 1, [LR_PRE_DEEPSEEK3] = 3, [LR_PRE_DEEPSEEK_LLM] = 1, [LR_PRE_DEEPSEEK_CODER] = 1,
+    };
+    static const uint8_t scans[LR_PRES] = {
+        [LR_PRE_GPT2] = LR_SCAN_GPT2, [LR_PRE_DIGITS] = LR_SCAN_GPT2, [LR_PRE_LLAMA3] = LR_SCAN_LLAMA3,
+        [LR_PRE_QWEN2] = LR_SCAN_LLAMA3, [LR_PRE_QWEN35] = LR_SCAN_LLAMA3, [LR_PRE_GPT4O] = LR_SCAN_CASED,
+        [LR_PRE_TEKKEN] = LR_SCAN_CASED, [LR_PRE_DEEPSEEK3] = LR_SCAN_DEEPSEEK3,
     };
     if (split == NULL || pre < 0 || pre >= LR_PRES || rules < 0 || rules > LR_RULES_LLAMA_CPP)
         return LR_E_ARGUMENT;
@@ -192,6 +220,7 @@ lr_status lr_split_compile(lr_split *split, int pre, int rules) {
     split->pre = pre;
     split->llama = rules == LR_RULES_LLAMA_CPP;
     split->digits = digits[pre];
+    split->rule = scans[pre];
     if (pre == LR_PRE_DEEPSEEK_LLM && split->llama) split->digits = INT32_MAX;
     split->slash = pre == LR_PRE_GPT4O || pre == LR_PRE_TEKKEN;
     split->contractions = pre == LR_PRE_GPT4O;
@@ -200,6 +229,8 @@ lr_status lr_split_compile(lr_split *split, int pre, int rules) {
     for (uint32_t i = 0; i < 128; i++) split->ascii[i] = split->wide[lr_unicode_of(i)];
     if (split->llama && split->slash) forget_case(split);
     choose_levels(split);
+    mark_forms(split, split->rule != LR_SCAN_GPT2);
+    mark_leads(split);
     return LR_OK;
 }
 

@@ -20,6 +20,23 @@ enum {
     LR_IS_CJK = LR_IS_UPPER /* DeepSeek-V3, which knows no case */
 };
 
+/* What lr_scan asks of single characters beside it. */
+enum {
+    LR_FORM_ONE = 1, /* ends a contraction behind its quote: s t m d, \u017F too where that folds to s */
+    LR_FORM_RV = 2,  /* begins one of two letters: r v */
+    LR_FORM_E = 4,   /* ends it: 're 've */
+    LR_FORM_L = 8,   /* 'll */
+    LR_FORM_BLANK = 16,
+    LR_FORM_QUOTE = 32,
+    LR_FORM_SLASH = 64,
+    LR_FORM_WIDE = 128 /* not ASCII */
+};
+
+/* Which logic lr_scan has for the pattern. */
+enum { LR_SCAN_NONE, LR_SCAN_GPT2, LR_SCAN_LLAMA3, LR_SCAN_CASED, LR_SCAN_DEEPSEEK3 };
+
+enum { LR_MIXED = 0x80 };
+
 typedef struct lr_split lr_split;
 
 /* The end of the match that begins at p, or p where none does. p < end; end stands for the end of the text. */
@@ -27,9 +44,13 @@ typedef size_t (*lr_match)(const lr_split *split, const uint8_t *text, size_t p,
 
 struct lr_split {
     uint8_t ascii[128];             /* LR_IS_ flags by character */
+    uint8_t forms[128];             /* LR_FORM_ flags by character */
     uint8_t wide[LR_CLASS_BYTES];   /* LR_IS_ flags by class byte */
+    uint8_t leads[64];              /* by first byte - 0xC0: the class of all that begin so, or LR_MIXED */
+    uint8_t long_s;                 /* LR_FORM_ flags of U+017F */
     lr_match levels[LR_SPLIT_LEVELS];
     int count;                      /* levels in use */
+    int rule;                       /* LR_SCAN_ */
     int pre;
     int digits;                     /* the longest number */
     uint8_t llama;                  /* llama.cpp's reading */

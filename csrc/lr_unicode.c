@@ -4,10 +4,6 @@
 
 #include "lr_unicode_tables.h"
 
-uint8_t lr_unicode_of(uint32_t cp) {
-    return lr_unicode_second[(size_t)lr_unicode_first[cp >> 6] << 6 | (cp & 63)];
-}
-
 int lr_unicode_class(uint32_t cp) {
     return cp < 0x110000 ? lr_unicode_of(cp) : 0;
 }

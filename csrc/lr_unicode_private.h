@@ -23,8 +23,15 @@ enum {
     LR_CLASS_BYTES = 0x80  /* class bytes are below */
 };
 
+/* The class bytes of 64 code points each, and which of these pages a code point's is, by cp >> 6; those of the first
+ * 1024, which is up to U+FFFF, as bytes too. */
+extern const uint8_t lr_unicode_second[], lr_unicode_bmp[];
+extern const uint16_t lr_unicode_first[];
+
 /* cp below 0x110000. */
-uint8_t lr_unicode_of(uint32_t cp);
+static inline uint8_t lr_unicode_of(uint32_t cp) {
+    return lr_unicode_second[(size_t)lr_unicode_first[cp >> 6] << 6 | (cp & 63)];
+}
 
 /* Bytes of the character that begins with `lead`, in well-formed text. */
 static inline size_t lr_utf8_length(uint8_t lead) {

@@ -1,13 +1,14 @@
-/* Where pieces start, for the patterns that stand in lr_split_words.c, as logic on masks. Marks below: a run is a
- * stretch of characters of one class, `x << 1` is "behind an x", `x >> 1` is "before an x". */
+/* Where pieces start, for the patterns that stand in lr_split_words.c, as logic on masks. Inline, so that each kind of
+ * CPU compiles them with its own instructions. Marks below: a run is a stretch of characters of one class, `x << 1` is
+ * "behind an x", `x >> 1` is "before an x". */
+#ifndef LR_SCAN_RULES_PRIVATE_H
+#define LR_SCAN_RULES_PRIVATE_H
+
 #include "lr_scan_private.h"
 
-static inline uint64_t below(unsigned n) {
+/* The bits below n. */
+static inline uint64_t below(size_t n) {
     return n >= 64 ? ~(uint64_t)0 : ((uint64_t)1 << n) - 1;
-}
-
-static inline uint64_t bit(unsigned i) {
-    return i >= 64 ? 0 : (uint64_t)1 << i;
 }
 
 static inline unsigned first_bit(uint64_t x) {
@@ -33,7 +34,7 @@ static inline uint64_t flood_many(uint64_t from, uint64_t run) {
 static inline uint64_t begins(uint64_t x) { return x & ~(x << 1); }
 static inline uint64_t lasts(uint64_t x) { return x & ~(x >> 1); }
 
-static void cut(lr_masks *m, unsigned n) {
+static inline void cut(lr_masks *m, unsigned n) {
     const uint64_t keep = below(n);
     m->letter &= keep, m->number &= keep, m->space &= keep, m->newline &= keep, m->upper &= keep, m->lower &= keep;
     m->mark &= keep, m->punct &= keep, m->blank &= keep, m->quote &= keep, m->slash &= keep, m->wide &= keep;
@@ -54,18 +55,22 @@ static inline unsigned last_run(uint64_t same, unsigned n) {
 
 static inline uint64_t joined(uint64_t x) { return x & (x << 1); }
 
-/* Characters of the contraction behind the quote at i, which ends inside the window: 0, 1 or 2. */
-static unsigned contraction(const lr_split *split, const lr_masks *m, unsigned i, int fold) {
-    const uint8_t low = fold ? 0x20 : 0, a = m->chars[i + 1], b = i + 2 < m->n ? m->chars[i + 2] | low : 0;
-    if (a == LR_LONG_S) return fold && !split->llama;
-    if (a >= 0x80) return 0;
-    const uint8_t x = a | low;
-    if (x == 's' || x == 't' || x == 'm' || x == 'd') return 1;
-    return ((x == 'r' || x == 'v') && b == 'e') || (x == 'l' && b == 'l') ? 2 : 0;
+/* Of these quotes those that begin a contraction of one letter, and of two. */
+typedef struct lr_shorts { uint64_t one, two; } lr_shorts;
+
+static inline lr_shorts contractions(const lr_masks *m, uint64_t quotes) {
+    const uint64_t two = (m->short_rv >> 1 & m->short_e >> 2) | (m->short_l >> 1 & m->short_l >> 2);
+    return (lr_shorts){quotes & m->short_one >> 1, quotes & two};
+}
+
+/* A limit before the first of these quotes that stands so near the end that what it begins cannot be seen. */
+static inline void keep_clear(const lr_masks *m, uint64_t quotes, unsigned before, unsigned *limit) {
+    const uint64_t near = quotes & ~below(m->n < 2 ? 0 : m->n - 2);
+    if (near && *limit > first_bit(near) - before) *limit = first_bit(near) - before;
 }
 
 /* The starts inside runs of numbers that are cut after each third. */
-static uint64_t thirds(uint64_t number) {
+static inline uint64_t thirds(uint64_t number) {
     const uint64_t fourth = number & number << 1 & number << 2 & number << 3;
     uint64_t more = begins(number) << 3 & fourth, starts = 0;
     for (; more; more = more << 3 & fourth) starts |= more;
@@ -89,29 +94,21 @@ static inline lr_blanks blanks(const lr_masks *m, uint64_t punct, uint64_t isola
     return b;
 }
 
-static uint64_t rule_gpt2(const lr_split *split, lr_masks *m, unsigned *limit) {
+static inline uint64_t rule_gpt2(const lr_split *split, lr_masks *m, unsigned *limit) {
     const uint64_t digit = split->digits ? m->number : 0, number = m->number & ~digit;
     const uint64_t punct = below(m->n) & ~(m->letter | m->number | m->space), led = m->blank << 1;
     *limit = last_run(joined(m->letter) | joined(m->number) | joined(m->space) | joined(punct), m->n);
     uint64_t starts = (begins(m->letter) | begins(number) | begins(punct)) & ~led;
     /* Blanks before a digit that stands apart end with their segment: they stay together. */
     starts |= begins(m->space) | (lasts(m->space) & ~(digit >> 1)) | digit;
-    uint64_t quotes = m->quote & begins(punct) & ~led & (m->letter >> 1);
-    for (; quotes; quotes &= quotes - 1) {
-        const unsigned i = first_bit(quotes);
-        if (i + 2 >= m->n) {
-            if (*limit > i) *limit = i;
-            break;
-        }
-        const unsigned k = contraction(split, m, i, 0);
-        if (k == 0) continue;
-        starts &= ~bit(i + 1);
-        starts |= bit(i + 1 + k) & m->letter;
-    }
-    return starts | 1;
+    const uint64_t quotes = m->quote & begins(punct) & ~led & (m->letter >> 1);
+    const lr_shorts s = contractions(m, quotes);
+    keep_clear(m, quotes, 0, limit);
+    starts &= ~((s.one | s.two) << 1);
+    return starts | ((s.one << 2 | s.two << 3) & m->letter) | 1;
 }
 
-static uint64_t rule_llama3(const lr_split *split, lr_masks *m, unsigned *limit) {
+static inline uint64_t rule_llama3(const lr_split *split, lr_masks *m, unsigned *limit) {
     const uint64_t punct = below(m->n) & ~(m->letter | m->number | m->space);
     *limit = last_run(joined(m->letter) | joined(m->number) | joined(m->space) | joined(punct), m->n);
     const lr_blanks b = blanks(m, punct, 0, 0);
@@ -120,15 +117,12 @@ static uint64_t rule_llama3(const lr_split *split, lr_masks *m, unsigned *limit)
     const uint64_t signs = begins(punct) & ~(m->blank << 1), leads = signs & (m->letter >> 1);
     uint64_t starts = (begins(m->letter) & ~((leads | (m->space & ~m->newline)) << 1)) | signs | b.starts;
     starts |= split->digits == 1 ? m->number : begins(m->number) | thirds(m->number);
-    for (uint64_t quotes = m->quote & leads; quotes; quotes &= quotes - 1) {
-        const unsigned i = first_bit(quotes), k = i + 2 < m->n ? contraction(split, m, i, 1) : 0;
-        if (k) starts |= bit(i + 1 + k) & m->letter;
-        if (i + 2 >= m->n && *limit > i) *limit = i;
-    }
-    return starts | 1;
+    const lr_shorts s = contractions(m, m->quote & leads);
+    keep_clear(m, m->quote & leads, 0, limit);
+    return starts | ((s.one << 2 | s.two << 3) & m->letter) | 1;
 }
 
-static uint64_t rule_cased(const lr_split *split, lr_masks *m, unsigned *limit) {
+static inline uint64_t rule_cased(const lr_split *split, lr_masks *m, unsigned *limit) {
     const uint64_t both = m->upper & m->lower, capital = m->upper & ~m->lower;
     /* A character of either case before a capital may end a word or not, as what follows has it. A mark that begins a
      * window, or stands behind anything but a word or a blank, may lead a word or be punctuation. */
@@ -145,24 +139,16 @@ static uint64_t rule_cased(const lr_split *split, lr_masks *m, unsigned *limit) 
     starts |= m->upper & ~m->lower & (m->lower << 1);
     starts |= split->digits == 1 ? m->number : begins(m->number) | thirds(m->number);
     if (!split->contractions) return starts | 1;
-    unsigned behind = 0; /* the last contraction: what stands there is no second one */
-    for (uint64_t quotes = m->quote & (word << 1); quotes; quotes &= quotes - 1) {
-        const unsigned i = first_bit(quotes);
-        if (i == behind) continue;
-        if (i + 2 >= m->n) {
-            if (*limit >= i) *limit = i - 1;
-            break;
-        }
-        const unsigned k = contraction(split, m, i, 1);
-        if (k == 0) continue;
-        behind = i + 1 + k;
-        starts &= ~(below(k + 1) << i);
-        starts |= bit(behind) & word;
-    }
-    return starts | 1;
+    const uint64_t quotes = m->quote & (word << 1);
+    const lr_shorts s = contractions(m, quotes);
+    const uint64_t behind = s.one << 2 | s.two << 3;
+    if ((s.one | s.two) & behind) return 0; /* what stands behind a contraction is no second one: one by one */
+    keep_clear(m, quotes, 1, limit);
+    starts &= ~(s.one | s.one << 1 | s.two | s.two << 1 | s.two << 2);
+    return starts | (behind & word) | 1;
 }
 
-static uint64_t rule_deepseek3(const lr_split *split, lr_masks *m, unsigned *limit) {
+static inline uint64_t rule_deepseek3(const lr_split *split, lr_masks *m, unsigned *limit) {
     (void)split;
     /* Characters that nothing matches join into gaps: rare enough to be left alone. Ideographs are `upper` here. */
     const uint64_t known = m->letter | m->mark | m->number | m->space | m->punct | m->upper;
@@ -180,11 +166,4 @@ static uint64_t rule_deepseek3(const lr_split *split, lr_masks *m, unsigned *lim
     return starts | 1;
 }
 
-lr_rule lr_rule_of(const lr_split *split) {
-    static const lr_rule rules[LR_PRES] = {
-        [LR_PRE_GPT2] = rule_gpt2, [LR_PRE_DIGITS] = rule_gpt2, [LR_PRE_LLAMA3] = rule_llama3,
-        [LR_PRE_QWEN2] = rule_llama3, [LR_PRE_QWEN35] = rule_llama3, [LR_PRE_GPT4O] = rule_cased,
-        [LR_PRE_TEKKEN] = rule_cased, [LR_PRE_DEEPSEEK3] = rule_deepseek3,
-    };
-    return rules[split->pre];
-}
+#endif
