@@ -164,7 +164,7 @@ def serve_options(function: Body) -> Body:
                 "--engine",
                 type=click.Choice(["auto", "llama-server", "embedded", "ollama"]),
                 default=None,
-                help="auto: llama-server if there is one, else the embedded engine.",
+                help="auto: what ran faster here; until measured, llama-server, else the embedded engine.",
             ),
             click.option("--host", default=None, help="Address to listen on; not loopback: needs a key."),
             click.option(

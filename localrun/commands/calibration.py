@@ -31,16 +31,11 @@ def rates(app: App, host: Host, engine_name: str) -> Rates:
     from localrun.hardware.identity import identity
 
     try:
-        engine = registry.choose(app.session.config, engine_name)
+        engine = registry.choose(app.session.config, engine_name, host)
     except LocalrunError:
         return DEFAULT
     measured = host.ram.bandwidth if host.ram.bandwidth_source == "measured" else 0
-    return rates_for(run_file(app), key_of(identity(host), build_of(engine)), float(measured))
-
-
-def build_of(engine: Engine) -> str:
-    found = engine.available()
-    return f"{engine.name} {found.version or found.path}"
+    return rates_for(run_file(app), key_of(identity(host), registry.build_of(engine)), float(measured))
 
 
 def keep(app: App, plan: Plan, engine: Engine, tokens: int, generation: float, prompt: float) -> None:
@@ -48,6 +43,7 @@ def keep(app: App, plan: Plan, engine: Engine, tokens: int, generation: float, p
     if plan.host.simulated or tokens < _ENOUGH_TOKENS or generation <= 0:
         return
     from localrun.engine.measured import key_of, record_run
+    from localrun.engine.registry import build_of
     from localrun.hardware.identity import identity
     from localrun.plan.calibrate import run_of
 

@@ -8,9 +8,12 @@ import sys
 from pathlib import Path
 
 from localrun.commands.base import App, put, put_json
-from localrun.engine import native_build
+from localrun.commands.calibration import run_file
+from localrun.engine import native_build, registry
 from localrun.engine.install import Choice, choose, run_pip
 from localrun.engine.inventory import default_first, inventory, uses_gpu
+from localrun.engine.measured import runs_of_builds
+from localrun.engine.preference import speeds
 from localrun.engine.tools import pinned, tools
 from localrun.errors import EngineError, UsageError
 from localrun.hardware.facts import Host
@@ -21,11 +24,16 @@ from localrun.show.engine_text import Building, engine_json, engine_lines
 
 def list_engines(app: App, as_json: bool) -> None:
     host = detect(app.session.paths.models)
-    found = default_first(inventory(app.session), app.session.config)
+    config = app.session.config
+    found = default_first(inventory(app.session), config, host)
+    ran = speeds(runs_of_builds(run_file(app), host, (one.build for one in found if one.used)))
+    why = registry.why(config, host)
+    if config.llama_server or config.engine != "auto":
+        why = "the settings name it"
     if as_json:
-        put_json(engine_json(found, host.gpus))
+        put_json(engine_json(found, host.gpus, ran, why))
         return
-    put("\n".join(engine_lines(found, host.gpus, app.out, _short)))
+    put("\n".join(engine_lines(found, host.gpus, app.out, ran, why, _short)))
     for note in host.notes:
         app.tell(f"note: {note}")
 
@@ -90,7 +98,7 @@ def _native(app: App, host: Host, choice: Choice, jobs: int, as_json: bool) -> N
         progress.done()
     _installed(as_json, "native", str(made), choice.backend, f"installed {_short(str(made))}")
     server = made / "llama-server"
-    first = next(iter(default_first(inventory(app.session), app.session.config)), None)
+    first = next(iter(default_first(inventory(app.session), app.session.config, host)), None)
     if first is None or first.path.resolve() != server.resolve():
         app.tell(f"`up` takes it after: export LOCALRUN_LLAMA_SERVER={shlex.quote(str(server))}")
 
@@ -126,6 +134,6 @@ def _pin() -> str:
         raise EngineError("localrun's own package metadata is missing", "pip install localrun") from None
 
 
-def _short(path: str) -> str:
+def _short(text: str) -> str:
     home = str(Path.home())
-    return "~" + path[len(home) :] if path.startswith(home + os.sep) else path
+    return text.replace(home + os.sep, "~" + os.sep) if len(home) > 1 else text

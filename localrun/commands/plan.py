@@ -213,7 +213,7 @@ def _command(
 
     try:
         chosen = serving(options)
-        engine = registry.choose(app.session.config, chosen.engine)
+        engine = registry.choose(app.session.config, chosen.engine, plan.host)
         path = target.path or Path(plan.model.files[0].name)
         launch = launch_for(app.session.config, target.name, path, chosen)
         launch = replace(launched(launch, plan.model), chat_template_file=template_file(plan.model))

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from localrun.commands.base import App
-from localrun.commands.calibration import build_of
 from localrun.engine import residuals
+from localrun.engine.registry import build_of
 from localrun.hardware.facts import Host
 from localrun.hardware.identity import identity
 from localrun.plan.values import Plan

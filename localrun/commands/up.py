@@ -34,8 +34,9 @@ def prepare(app: App, name: str | None, options: dict[str, Any], fetch: bool = T
     Without `fetch` a model that is not here stands under its published name: for --dry-run.
     """
     chosen = serving(options)
-    engine = registry.choose(app.session.config, chosen.engine)
+    registry.choose(app.session.config, chosen.engine)  # none here: said before anything is read
     target, plan = planned(app, name, options, advise=False)
+    engine = registry.choose(app.session.config, chosen.engine, plan.host)
     path = target.path
     if path is None and not fetch:
         path = Path(plan.model.files[0].name)
@@ -115,6 +116,8 @@ def _announce(app: App, prepared: Prepared) -> None:
     )
     for reason in plan.reasons:
         app.tell(f"  {reason}")
+    if app.session.config.engine == "auto" and (why := registry.why(app.session.config, plan.host)):
+        app.tell(f"  {why}")
 
 
 def _serving(app: App, record: Record, prepared: Prepared, seconds: float | None) -> None:

@@ -20,7 +20,7 @@ from localrun.engine import registry
 from localrun.engine.installed import installed
 from localrun.engine.peek import Seen, peek
 from localrun.errors import LocalrunError
-from localrun.hardware.facts import Gpu
+from localrun.hardware.facts import Gpu, Host
 from localrun.model.files import read_small, write_small
 
 Kind = Literal["llama-server", "xllamacpp", "llama-cpp-python", "ollama"]
@@ -56,6 +56,11 @@ class Found:
             return f"b{self.seen.build}"
         return self.release or self.seen.commit or self.seen.version or "unknown"
 
+    @property
+    def build(self) -> str:
+        """The name under which its measured speeds are kept, as `registry.build_of` has it."""
+        return f"embedded {self.release}" if self.kind == "xllamacpp" else f"{self.kind} {self.path}"
+
 
 @dataclass(frozen=True, slots=True)
 class _Place:
@@ -83,10 +88,10 @@ def inventory(session: Session, environ: Mapping[str, str] = os.environ) -> tupl
     return tuple(found)
 
 
-def default_first(found: Sequence[Found], config: Config) -> tuple[Found, ...]:
+def default_first(found: Sequence[Found], config: Config, host: Host | None = None) -> tuple[Found, ...]:
     """The same builds, the one that `up` takes when nobody names an engine before all others."""
     try:
-        engine = registry.choose(config)
+        engine = registry.choose(config, host=host)
         path = Path(engine.available().path).resolve()
     except LocalrunError:
         return tuple(found)
@@ -132,7 +137,7 @@ def _candidates(session: Session, environ: Mapping[str, str]) -> Iterator[_Place
     if named := session.config.llama_server:
         found = shutil.which(str(Path(named).expanduser()), path=environ.get("PATH"))
         if found:
-            yield _server(Path(found), "config")
+            yield _server(Path(found).absolute(), "config")
     for path in installed(session.paths.data):
         yield _server(path, "installed by localrun")
     for folder in environ.get("PATH", os.defpath).split(os.pathsep):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import os
 import re
 import shutil
 import subprocess
@@ -54,6 +56,15 @@ class LlamaServer(Process):
 
 def known_flags(path: str) -> frozenset[str]:
     """Every flag in the binary's `--help`; empty when it prints none. Raises EngineMissing."""
+    try:
+        stamp = os.stat(path).st_mtime_ns
+    except OSError:
+        stamp = 0
+    return _known_flags(path, stamp)
+
+
+@functools.lru_cache(maxsize=16)
+def _known_flags(path: str, _stamp: int) -> frozenset[str]:
     try:
         done = subprocess.run([path, "--help"], capture_output=True, timeout=_PATIENCE, check=False)
     except (OSError, subprocess.TimeoutExpired) as failed:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 from localrun.engine import history
+from localrun.hardware.facts import Host
 from localrun.plan.calibrate import Run, calibrate
 from localrun.plan.rates import Rates
 
@@ -27,6 +29,14 @@ def runs(path: Path, key: str) -> tuple[Run, ...]:
     return tuple(
         run for run in map(_run, history.read(path, _SCHEMA, "runs").get(key, ())) if run is not None
     )
+
+
+def runs_of_builds(path: Path, host: Host, builds: Iterable[str]) -> dict[str, tuple[Run, ...]]:
+    """The runs of each build on this hardware."""
+    from localrun.hardware.identity import identity
+
+    here = identity(host)
+    return {build: runs(path, key_of(here, build)) for build in builds}
 
 
 def record_run(path: Path, key: str, run: Run) -> None:

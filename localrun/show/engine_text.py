@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from localrun.engine.inventory import Found, uses_gpu
+from localrun.engine.preference import Speeds
 from localrun.hardware.facts import Gpu
 from localrun.show.text import Style, bar, printable, say, table
 
@@ -19,12 +20,17 @@ _STEP = 10
 
 
 def engine_lines(
-    found: Sequence[Found], gpus: Sequence[Gpu], style: Style, short: Callable[[str], str] = str
+    found: Sequence[Found],
+    gpus: Sequence[Gpu],
+    style: Style,
+    ran: Speeds,
+    why: str,
+    short: Callable[[str], str] = str,
 ) -> list[str]:
-    """A table of the engines, the one that `up` takes marked; below it where each is."""
+    """A table of the engines, the one that `up` takes marked; below it why, and where each is."""
     if not found:
         return ["no llama.cpp here; localrun engine install gets one"]
-    rows = [["", "engine", "build", "backends", "instructions", "knows", "this GPU"]]
+    rows = [["", "engine", "build", "backends", "instructions", "knows", "this GPU", "tok/s"]]
     first = next((e for e in found if e.used), None)
     for one in found:
         seen = one.seen
@@ -37,18 +43,33 @@ def engine_lines(
                 _widest(seen.features),
                 " ".join(n for n in _TELLING if n in seen.architectures) or "?",
                 {True: "yes", False: "no", None: "-"}[uses_gpu(seen, gpus)],
+                f"{rate:.1f}" if (rate := (ran.rates or {}).get(one.build)) else "-",
             ]
         )
-    lines = table(rows)
+    lines = table(rows, right=(7,))
     lines = [style("bold", lines[0]), *lines[1:], ""]
     lines += [
         f"{one.kind} {printable(one.label)}: {printable(short(str(one.path)))} ({one.source})"
         for one in found
     ]
-    return [
-        *lines,
-        "* is what `up` takes" if first else "none of them can be run by `up`: localrun engine install",
-    ]
+    if first is None:
+        return [*lines, "none of them can be run by `up`: localrun engine install"]
+    lines.append(f"* is what `up` takes: {printable(short(why)) or _usual(found, ran)}")
+    if ran.model:
+        lines.append(
+            f"tok/s: generated here with {printable(ran.model)}, the middle of the last runs (measured)"
+        )
+    return lines
+
+
+def _usual(found: Sequence[Found], ran: Speeds) -> str:
+    """Why, where no two builds' speeds were compared."""
+    if sum(one.used for one in found) < 2:
+        return "it is the only one"
+    few = ("none of them was", "only one of them was")[bool(ran.model)] + " measured here"
+    if len(ran.rates or {}) > 1:
+        few = "their runs cannot be compared"
+    return f"one made for this machine goes before a portable wheel; {few}"
 
 
 def _widest(features: Sequence[str]) -> str:
@@ -60,10 +81,12 @@ def _widest(features: Sequence[str]) -> str:
     return " ".join(told) or "?"
 
 
-def engine_json(found: Sequence[Found], gpus: Sequence[Gpu]) -> dict[str, Any]:
+def engine_json(found: Sequence[Found], gpus: Sequence[Gpu], ran: Speeds, why: str) -> dict[str, Any]:
     first = next((e for e in found if e.used), None)
     return {
         "schema": SCHEMA,
+        "why": why or None,
+        "measured_with": ran.model or None,
         "engines": [
             {
                 "kind": one.kind,
@@ -81,6 +104,7 @@ def engine_json(found: Sequence[Found], gpus: Sequence[Gpu]) -> dict[str, Any]:
                 "uses_gpu": uses_gpu(one.seen, gpus),
                 "usable": one.used,
                 "default": one is first,
+                "generation": (ran.rates or {}).get(one.build),
             }
             for one in found
         ],
