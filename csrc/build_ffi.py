@@ -10,6 +10,7 @@ A new noun joins by being there: lr_noun.h and lr_noun.c, nothing to edit here. 
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import sys
@@ -61,6 +62,13 @@ def flags() -> list[str]:
     return ["-std=c11", "-O3", "-pthread", "-fvisibility=hidden", "-Wall", "-Wextra", *strict]
 
 
+def core_hash() -> str:
+    """64 bits of all of the core's sources: what one build keeps in a file, no other one takes for its own."""
+    sources = sorted(path for path in CSRC.glob("lr_*") if path.suffix in (".c", ".h"))
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources))
+    return f"0x{digest.hexdigest()[:16]}u"
+
+
 def make() -> FFI:
     headers = ordered([path for path in CSRC.glob("lr_*.h") if not path.name.endswith(HIDDEN)])
     builder = FFI()
@@ -72,6 +80,7 @@ def make() -> FFI:
         sources=relative(sorted(CSRC.glob("lr_*.c"))),
         depends=relative(sorted([*CSRC.glob("lr_*.h"), Path(__file__).resolve()])),
         include_dirs=[relative([CSRC])[0]],
+        define_macros=[("LR_CORE_HASH", core_hash())],
         extra_compile_args=flags(),
         extra_link_args=[] if sys.platform == "win32" else ["-pthread"],
     )

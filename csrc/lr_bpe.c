@@ -16,7 +16,7 @@ static lr_status put_new(lr_tok_run *run, const lr_key *key, const uint8_t *text
     } else {
         const lr_status status = lr_bpe_merge(run, text, size, ids, count);
         if (status != LR_OK) return status;
-        if (n && *count == 1 && ids[0] == word->ids[0])
+        if (n && *count == 1 && ids[0] == word->ids[0] && !vocab->borrowed)
             __atomic_fetch_and(&word->n, ~(uint32_t)LR_WORD_DOUBTED, __ATOMIC_RELAXED);
     }
     lr_tok_remember(run, key, text, size, ids, *count);

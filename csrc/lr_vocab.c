@@ -75,6 +75,10 @@ lr_status lr_vocab_new(lr_vocab_source *source, lr_vocab **out) {
 
 void lr_vocab_free(lr_vocab *vocab) {
     if (vocab == NULL) return;
+    if (vocab->borrowed) {
+        free(vocab);
+        return;
+    }
     lr_words_drop(&vocab->words);
     lr_words_drop(&vocab->chars);
     free(vocab->bytes);
@@ -85,6 +89,10 @@ void lr_vocab_free(lr_vocab *vocab) {
     free(vocab->pair_filter);
     free(vocab->specials);
     free(vocab);
+}
+
+uint32_t lr_vocab_count(const lr_vocab *vocab) {
+    return vocab->count;
 }
 
 lr_status lr_vocab_token(const lr_vocab *vocab, int32_t id, const uint8_t **bytes, size_t *size) {

@@ -76,6 +76,9 @@ lr_status lr_vocab_new(lr_vocab_source *source, lr_vocab **vocab);
 /* Null is fine. */
 void lr_vocab_free(lr_vocab *vocab);
 
+/* How many tokens it has. */
+uint32_t lr_vocab_count(const lr_vocab *vocab);
+
 /* A few words for a fault, never null; static storage. */
 const char *lr_vocab_fault_text(int fault);
 

@@ -18,6 +18,8 @@ typedef struct lr_pair {
 typedef struct lr_merge { uint32_t rank; int32_t id; } lr_merge;
 
 struct lr_vocab {
+    /* What is added here and is not made anew by lr_image_open belongs into lr_image too: a test compares. */
+    int32_t borrowed;    /* the tables belong to an image and are never written to */
     uint32_t count;
     int32_t kind, rules, ignore_merges, space_prefix;
     lr_split split;

@@ -43,6 +43,8 @@ int lr_words_make(lr_words *words, size_t entries) {
     memset(words, 0, sizeof *words);
     words->slots = allocate(slots);
     words->mask = slots - 2;
+    /* One that is filled once and for all may be fuller: it is twice as small, and so is what loading must touch. */
+    words->limit = entries ? slots / 2 : slots / 4;
     return words->slots == NULL ? -1 : 0;
 }
 
@@ -81,6 +83,7 @@ static int grow(lr_words *words) {
     lr_words more = *words;
     const size_t slots = words->mask + 2;
     more.mask = slots * 2 - 2;
+    more.limit = slots * 2 / 4;
     more.slots = allocate(slots * 2);
     if (more.slots == NULL) return -1;
     for (size_t i = 0; i < slots; i++) {
@@ -114,7 +117,7 @@ lr_word *lr_words_add(lr_words *words, const lr_key *key, const uint8_t *text, s
     const size_t text_units = is_long ? (size + 3) / 4 : 0;
     const int spilled = count + (is_long ? 1 : 0) > LR_WORD_INLINE;
     const int64_t place = reserve(words, text_units + (spilled ? count : 0));
-    if (place < 0 || (words->used * 4 > words->mask && grow(words) != 0)) return NULL;
+    if (place < 0 || (words->used >= words->limit && grow(words) != 0)) return NULL;
     lr_word *word = free_slot(words, key->hash);
     word->key[0] = key->word[0];
     word->key[1] = key->word[1];

@@ -36,6 +36,7 @@ typedef struct lr_words {
     lr_word *slots; /* pairs of them, on cache lines */
     size_t mask;    /* entries - 1, without its lowest bit: the first entry of a pair */
     size_t used;
+    size_t limit;   /* with so many entries in use it grows */
     int32_t *arena; /* in units of 4 bytes */
     size_t arena_used;
     size_t arena_room;
@@ -90,7 +91,7 @@ static inline lr_key lr_key_of(const uint8_t *text, size_t size, size_t readable
 /* Zeroed memory for a table, on cache lines, on huge pages where it is large; free() returns it. */
 void *lr_table_alloc(size_t size);
 
-/* 0, or -1 without memory. `entries` is a hint. */
+/* 0, or -1 without memory. `entries`: how many there will be, 0 where that is not known. */
 int lr_words_make(lr_words *words, size_t entries);
 void lr_words_drop(lr_words *words);
 

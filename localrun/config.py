@@ -38,6 +38,7 @@ class Config:
     cache_ram: str = ""  # a size: the engine's prompt cache; empty = a sixteenth of free RAM, at most 1 GiB
     goal: str = "balanced"
     download_limit: str = ""  # a size per second; empty = none
+    tokenizer_cache: bool = True  # vocabularies made ready are kept in Paths.cache
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,8 @@ def run(app: App, name: str, text: str | None, options: dict[str, Any], as_json:
     data = _text(text, options.get("file"))
     show = "count" if options.get("count") else "pieces" if options.get("pieces") else "ids"
     rules, special = options.get("as_") or "own", bool(options.get("special"))
-    put(tokenize_command(_vocabulary(app, name), data, show, rules, special, json=as_json))
+    cache = app.session.config.tokenizer_cache
+    put(tokenize_command(_vocabulary(app, name), data, show, rules, special, json=as_json, cache=cache))
 
 
 def _vocabulary(app: App, name: str) -> Path:

@@ -33,6 +33,12 @@ class Span:
         self._source = source
         self._bytes = source[offset : offset + size] if size <= SMALL else None
 
+    def view(self) -> memoryview:
+        """The same without a copy, where the source is bytes already."""
+        if self._bytes is None and isinstance(self._source, bytes):
+            return memoryview(self._source)[self.offset : self.offset + self.size]
+        return memoryview(self.read())
+
     def read(self) -> bytes:
         if self._bytes is None:
             self._bytes = self._source[self.offset : self.offset + self.size]
@@ -95,7 +101,7 @@ class Array(Sequence[Any]):
 
     def view(self) -> memoryview:
         """All elements as they stand in the file; strings each behind their length in 8 bytes."""
-        return memoryview(self._span.read())
+        return self._span.view()
 
     def toarray(self) -> array.array[Any]:
         """Numbers as an array.array: one copy, no object for each. TypeError for strings and arrays."""

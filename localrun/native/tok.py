@@ -73,10 +73,21 @@ class Vocab:
             why = ffi.string(lib.lr_vocab_fault_text(source.fault)).decode()
             raise ModelError(f"the vocabulary cannot be used: {why}, at {source.index}")
         _check(status)
-        self.count = count
-        self.handle = ffi.gc(out[0], lib.lr_vocab_free)
+        self._hold(out[0], None)
+
+    def _hold(self, vocab: object, owner: object) -> None:
+        self._owner = owner  # of the bytes that a vocabulary borrows; freed after it
+        self.handle = ffi.gc(vocab, lib.lr_vocab_free)
+        self.count = int(lib.lr_vocab_count(self.handle))
         self._idle: list[_Run] = []
         self._ints: Ints | None = None
+
+    @classmethod
+    def adopt(cls, vocab: object, owner: object) -> Vocab:
+        """A vocabulary that the core made in another way. `owner` is kept alive with it."""
+        self = cls.__new__(cls)
+        self._hold(vocab, owner)
+        return self
 
     def token(self, token: int) -> bytes:
         """The bytes of one token. IndexError where there is none."""

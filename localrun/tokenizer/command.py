@@ -19,6 +19,7 @@ def tokenize_command(
     rules: str = "own",
     special: bool = False,
     json: bool = False,
+    cache: bool | None = None,
 ) -> str:
     """The ids, the pieces or the count of `text` by the vocabulary at `path`, without a newline at the end.
 
@@ -27,7 +28,7 @@ def tokenize_command(
     """
     if show not in SHOWS:
         raise UsageError(f"no such view of tokens: {show!r}", f"one of {', '.join(SHOWS)}")
-    tokenizer = Tokenizer.open(path, rules)
+    tokenizer = Tokenizer.open(path, rules, cache)
     if show == "count" and not json:
         return str(tokenizer.count(text, special))
     ids = tokenizer.encode(text, special)

@@ -2,30 +2,51 @@
 
 from __future__ import annotations
 
-import mmap
-from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from localrun.errors import ModelError
-from localrun.native import Array, read_header
+from localrun.native import Array, Header, NeedMore, read_header
 from localrun.tokenizer.pre import Pre, by_name
 from localrun.tokenizer.vocabulary import Vocabulary
 
 _KEY = "tokenizer.ggml."
 
 
-def read_gguf(path: Path) -> Vocabulary:
-    """Raises HeaderError for a file that is no GGUF, ModelError for a vocabulary that is not handled."""
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-        metadata = read_header(mapped, path.stat().st_size).metadata
-        model = metadata.get(_KEY + "model")
-        if model == "gpt2":
-            return _bpe(metadata, by_name(str(metadata.get(_KEY + "pre", "gpt-2"))))
-        if model == "llama":
-            return _spm(metadata)
-        raise ModelError(
-            f"a vocabulary of the kind {model!r} is not handled", "handled are byte-level BPE and SPM"
-        )
+#: Read at first: as much as most headers with a vocabulary take.
+FIRST = 8 << 20
+
+
+def read_gguf(file: BinaryIO, size: int) -> tuple[Vocabulary, bytes, int]:
+    """The vocabulary, and bytes of the file from its start, of which so many are the header that it was read from.
+
+    Raises HeaderError for a file that is no GGUF, ModelError for a vocabulary that is not handled.
+    """
+    header, data = _header(file, size)
+    return _vocabulary(header.metadata), data, min(header.data_offset, len(data))
+
+
+def _header(file: BinaryIO, size: int) -> tuple[Header, bytes]:
+    # Bytes of our own, not a map of the file: what is parsed and what is remembered of it must be the same.
+    data = file.read(FIRST)
+    while True:
+        try:
+            return read_header(data, size), data
+        except NeedMore as more:
+            rest = file.read(max(more.bytes, 2 * len(data)) - len(data))
+            if not rest:
+                raise
+            data += rest
+
+
+def _vocabulary(metadata: Any) -> Vocabulary:
+    model = metadata.get(_KEY + "model")
+    if model == "gpt2":
+        return _bpe(metadata, by_name(str(metadata.get(_KEY + "pre", "gpt-2"))))
+    if model == "llama":
+        return _spm(metadata)
+    raise ModelError(
+        f"a vocabulary of the kind {model!r} is not handled", "handled are byte-level BPE and SPM"
+    )
 
 
 def _bpe(metadata: Any, pre: Pre) -> Vocabulary:

@@ -13,10 +13,10 @@ from localrun.tokenizer.pre import by_regex, by_steps
 from localrun.tokenizer.vocabulary import Vocabulary, pack
 
 
-def read_json(path: Path) -> Vocabulary:
+def read_json(path: Path, data: bytes) -> Vocabulary:
     """Raises ModelError for JSON that is neither, or of a kind that is not handled."""
     try:
-        root = json.loads(path.read_bytes())
+        root = json.loads(data)
         if "vocab" in root and "config" in root:
             return _tekken(root)
         if isinstance(root.get("model"), dict):

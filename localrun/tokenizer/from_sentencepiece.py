@@ -15,10 +15,10 @@ _PIECES, _TRAINER, _NORMALIZER = 1, 2, 3
 _BPE = 2
 
 
-def read_sentencepiece(path: Path) -> Vocabulary:
+def read_sentencepiece(path: Path, data: bytes) -> Vocabulary:
     """Raises ModelError for a file that is none, or a model that is not BPE."""
     try:
-        return _read(path.read_bytes())
+        return _read(data)
     except (IndexError, struct.error, UnicodeDecodeError, TypeError):
         raise ModelError(f"{path} is no SentencePiece model, or not a whole one") from None
 

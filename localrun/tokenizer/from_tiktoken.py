@@ -37,9 +37,9 @@ def _specials(first: tuple[str, ...], total: int, reserved_from: int) -> list[by
     return [f"<|{name}|>".encode() for name in (*first, *rest)]
 
 
-def read_tiktoken(path: Path) -> Vocabulary:
+def read_tiktoken(path: Path, data: bytes) -> Vocabulary:
     """Raises ModelError when the file is none of Llama 3's or Llama 4's form."""
-    ranks = _ranks(path)
+    ranks = _ranks(path, data)
     if len(ranks) == 128000:
         pre, specials = "llama3", _specials(_LLAMA3_SPECIALS, 256, 2)
     elif len(ranks) == 200000:
@@ -61,10 +61,10 @@ def read_tiktoken(path: Path) -> Vocabulary:
     )
 
 
-def _ranks(path: Path) -> list[bytes]:
+def _ranks(path: Path, data: bytes) -> list[bytes]:
     """The tokens in the order of their ranks, which count from 0."""
     ranked: dict[int, bytes] = {}
-    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+    for number, line in enumerate(data.splitlines(), start=1):
         fields = line.split()
         if not fields:
             continue

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import os
 import unicodedata
 from array import array
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from os import PathLike
 from pathlib import Path
 
@@ -30,24 +31,11 @@ class Tokenizer:
     lone surrogate in a str is read as U+FFFD.
     """
 
-    def __init__(self, vocabulary: Vocabulary, rules: str = "own") -> None:
-        if rules not in RULES:
-            raise UsageError(f"no such rules: {rules!r}", f"one of {', '.join(RULES)}")
+    def __init__(self, vocabulary: Vocabulary, rules: str = "own", made: Vocab | None = None) -> None:
+        """`made` is what was made of the vocabulary before, by these rules."""
+        _check_rules(rules)
         self._llama_cpp = rules == "llama.cpp"
-        self._vocab = Vocab(
-            kind=vocabulary.kind,
-            tokens=vocabulary.tokens,
-            count=vocabulary.count,
-            types=vocabulary.types,
-            scores=vocabulary.scores,
-            merges=vocabulary.merges,
-            merge_count=vocabulary.merge_count,
-            pre=vocabulary.pre,
-            llama_cpp=self._llama_cpp,
-            letters=vocabulary.letters,
-            ignore_merges=vocabulary.ignore_merges_llama_cpp if self._llama_cpp else vocabulary.ignore_merges,
-            space_prefix=vocabulary.space_prefix,
-        )
+        self._vocab = made or _make(vocabulary, self._llama_cpp)
         self._nfc = vocabulary.nfc and not self._llama_cpp
         self._spm = vocabulary.kind == "spm"
         self._strip_space = vocabulary.space_prefix
@@ -59,14 +47,30 @@ class Tokenizer:
         self.add_bos = vocabulary.add_bos
 
     @classmethod
-    def open(cls, path: str | PathLike[str], rules: str = "own") -> Tokenizer:
+    def open(cls, path: str | PathLike[str], rules: str = "own", cache: bool | None = None) -> Tokenizer:
         """From a .gguf file, a tokenizer.json, a tekken.json, a tiktoken file or a SentencePiece model.
 
+        With `cache` what was made of the file is kept in localrun's cache folder, and taken from there the next
+        time, as long as the file is the same; None leaves it to LOCALRUN_TOKENIZER_CACHE, and then to yes.
         Raises ModelError when the file is none of these or its vocabulary cannot be used.
         """
+        _check_rules(rules)
+        folder = sidecar_folder() if wants_sidecars(os.environ, cache) else None
+        if folder is None:
+            from localrun.tokenizer.load import load
+
+            return cls(load(Path(path)).vocabulary, rules)
+        from localrun.tokenizer import sidecar
+
+        kept = sidecar.find(folder, Path(path), rules)
+        if kept is not None:
+            return cls(kept[0], rules, kept[1])
         from localrun.tokenizer.load import load
 
-        return cls(load(Path(path)), rules)
+        loaded = load(Path(path))
+        tokenizer = cls(loaded.vocabulary, rules)
+        sidecar.keep(folder, loaded, tokenizer._vocab, rules)
+        return tokenizer
 
     def __len__(self) -> int:
         return self._vocab.count
@@ -146,6 +150,40 @@ class Tokenizer:
         else:
             raw = text.decode("utf-8", "replace").encode()
         return raw, _nfc if self._nfc and plainly_nfc(raw) < len(raw) else None
+
+
+def _check_rules(rules: str) -> None:
+    if rules not in RULES:
+        raise UsageError(f"no such rules: {rules!r}", f"one of {', '.join(RULES)}")
+
+
+def _make(vocabulary: Vocabulary, llama_cpp: bool) -> Vocab:
+    return Vocab(
+        kind=vocabulary.kind,
+        tokens=vocabulary.tokens,
+        count=vocabulary.count,
+        types=vocabulary.types,
+        scores=vocabulary.scores,
+        merges=vocabulary.merges,
+        merge_count=vocabulary.merge_count,
+        pre=vocabulary.pre,
+        llama_cpp=llama_cpp,
+        letters=vocabulary.letters,
+        ignore_merges=vocabulary.ignore_merges_llama_cpp if llama_cpp else vocabulary.ignore_merges,
+        space_prefix=vocabulary.space_prefix,
+    )
+
+
+def wants_sidecars(env: Mapping[str, str], asked: bool | None) -> bool:
+    if asked is not None:
+        return asked
+    return env.get("LOCALRUN_TOKENIZER_CACHE", "").lower() not in ("0", "false", "no", "off")
+
+
+def sidecar_folder() -> Path:
+    from localrun.config import paths
+
+    return paths(os.environ).cache / "vocabularies"
 
 
 def _nfc(raw: bytes) -> bytes:
