@@ -16,7 +16,7 @@ from localrun.model.facts import Model, ModelFile, Tensor
 from localrun.model.shape import shape_of
 from localrun.model.sniff import SNIFF_BYTES, what_it_is
 from localrun.model.split import shard_names, split_of
-from localrun.model.tensor_facts import active_of, check_tensors, parameters_of, quant_of
+from localrun.model.tensor_facts import active_of, check_blocks, check_tensors, parameters_of, quant_of
 from localrun.native import Header, read_header
 
 
@@ -78,6 +78,7 @@ def model_from_header(headers: Sequence[Header], files: Sequence[ModelFile], nam
     n_vocab = embedding.dims[1] if embedding and len(embedding.dims) > 1 else 0
     shape = shape_of(keys, n_vocab, any("_shexp." in t.name for t in tensors))
     check_tensors(shape, tensors)
+    check_blocks(architecture, shape, tensors)
     return Model(
         name=name,
         architecture=architecture,

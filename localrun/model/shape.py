@@ -97,6 +97,8 @@ def shape_of(pairs: Mapping[str, Any], n_vocab: int, shared_experts: bool) -> Sh
     n_embd = keys.number("embedding_length")
     if n_embd == 0:
         raise HeaderError("embedding_length is missing or zero")
+    if keys.number("context_length") == 0:
+        raise HeaderError("context_length is missing or zero")
     n_ff = keys.per_layer("feed_forward_length", n, (0,) * n)
     n_nextn = keys.number("nextn_predict_layers")
     window, windowed = _window(keys, n, n_nextn)

@@ -10,6 +10,7 @@ from localrun.errors import HeaderError
 from localrun.model.facts import Shape, Tensor
 from localrun.model.ggml_types import FILE_TYPES
 from localrun.model.shape import MAX_EXACT
+from localrun.model.tensors import block_tensors
 
 _BLOCK = re.compile(r"blk\.(\d+)\.")
 _EXPERTS = re.compile(r"_exps\.|ffn_(?:up|gate|down)\.\d+\.")
@@ -94,6 +95,47 @@ def check_tensors(shape: Shape, tensors: Sequence[Tensor]) -> None:
         raise HeaderError(f"expert_count is {shape.n_expert}, but there are no expert tensors")
     if sum(t.bytes for t in tensors) > MAX_EXACT:
         raise HeaderError("the tensors add up to more than 2**53 bytes")
+
+
+#: Of a block's tensors those that a file may lack.
+_OPTIONAL = frozenset(("exp_probs_b.bias",))
+
+
+def check_blocks(architecture: str, shape: Shape, tensors: Sequence[Tensor]) -> None:
+    """Raises HeaderError where a block is empty or its tensors are not of the size that the keys give them.
+
+    Sizes are known for the architectures of `tensors.py`; next-token blocks may be stripped.
+    """
+    blocks: dict[int, dict[str, tuple[int, ...]]] = {}
+    for tensor in tensors:
+        if match := _BLOCK.match(tensor.name):
+            blocks.setdefault(int(match[1]), {})[tensor.name[match.end() :]] = tensor.dims
+    if block_tensors(architecture, shape, 0) and all(t.name != "token_embd.weight" for t in tensors):
+        raise HeaderError("tensor token_embd.weight is missing")
+    for il in range(shape.n_layers - shape.n_nextn):
+        if il not in blocks:
+            raise HeaderError(f"block_count is {shape.n_layers}, but block {il} has no tensors")
+        _check_block(architecture, shape, il, blocks[il])
+
+
+def _check_block(architecture: str, shape: Shape, il: int, found: dict[str, tuple[int, ...]]) -> None:
+    expected = dict(block_tensors(architecture, shape, il))
+    for name, dims in expected.items():
+        if name in found and _stripped(found[name]) != _stripped(dims):
+            real, declared = (" x ".join(map(str, d)) for d in (found[name], dims))
+            raise HeaderError(f"tensor blk.{il}.{name} is {real}, the header's keys make it {declared}")
+    missing = expected.keys() - found.keys() - _OPTIONAL
+    # A tensor of another name may stand for several: fused queries and keys, experts one by one.
+    if missing and found.keys() <= expected.keys():
+        raise HeaderError(f"tensor blk.{il}.{min(missing)} is missing")
+
+
+def _stripped(dims: tuple[int, ...]) -> tuple[int, ...]:
+    """Without the ones at the end, which some writers add."""
+    n = len(dims)
+    while n > 1 and dims[n - 1] == 1:
+        n -= 1
+    return dims[:n]
 
 
 def _check_experts(shape: Shape, tensor: Tensor) -> None:

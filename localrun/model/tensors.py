@@ -50,6 +50,12 @@ def tensor_list(
     return tuple(sorted(named, key=file_order))
 
 
+def block_tensors(architecture: str, shape: Shape, il: int) -> tuple[Named, ...]:
+    """The tensors of one block, without `blk.N.`; () for an architecture that is not known here."""
+    blocks = _BLOCKS.get(architecture)
+    return tuple(blocks(shape, il)) if blocks else ()
+
+
 def file_order(tensor: Named) -> tuple[int, str]:
     """The key by which `llama-quantize` sorts: the block's number (-1 outside of blocks), then the name."""
     name = tensor[0]

@@ -53,7 +53,7 @@ def test_parameters_equal_the_published_counts(
 
 
 def test_llama4_is_chunked_in_three_of_four_layers_without_a_key(tmp_path: Path) -> None:
-    keys = {"expert_count": 4, "expert_used_count": 1, "block_count": 8}
+    keys = {"expert_count": 4, "expert_used_count": 1, "expert_feed_forward_length": 32, "block_count": 8}
     tensors = tiny.dense(8) | tiny.experts(4)
     shape = read_model(tiny.write(tmp_path / "m.gguf", keys, tensors, architecture="llama4")).shape
     assert shape.swa_window == 8192
@@ -61,7 +61,12 @@ def test_llama4_is_chunked_in_three_of_four_layers_without_a_key(tmp_path: Path)
 
 
 def test_a_window_of_zero_switches_llama4s_chunks_off(tmp_path: Path) -> None:
-    keys = {"expert_count": 4, "expert_used_count": 1, "attention.sliding_window": 0}
+    keys = {
+        "expert_count": 4,
+        "expert_used_count": 1,
+        "expert_feed_forward_length": 32,
+        "attention.sliding_window": 0,
+    }
     path = tiny.write(tmp_path / "m.gguf", keys, tiny.dense() | tiny.experts(4), architecture="llama4")
     assert read_model(path).shape.swa_layers == ()
 
@@ -73,19 +78,22 @@ def test_a_window_that_llama_cpp_ignores_is_ignored(tmp_path: Path) -> None:
 
 
 def test_arrays_give_each_layer_its_own_heads(tmp_path: Path) -> None:
-    path = tiny.write(
-        tmp_path / "m.gguf", {"attention.head_count_kv": [2, 1], "feed_forward_length": [128, 64]}
-    )
+    keys = {"attention.head_count_kv": [2, 1], "feed_forward_length": [128, 64]}
+    smaller = {f"blk.1.{part}.weight": (64, n) for part, n in
+               (("attn_k", 16), ("attn_v", 16), ("ffn_gate", 64), ("ffn_up", 64))}  # fmt: skip
+    tensors = tiny.dense() | smaller | {"blk.1.ffn_down.weight": (64, 64)}
+    path = tiny.write(tmp_path / "m.gguf", keys, tensors)
     shape = read_model(path).shape
     assert shape.n_head_kv == (2, 1)
     assert shape.n_ff == (128, 64)
 
 
 def test_key_value_heads_default_to_the_heads(tmp_path: Path) -> None:
-    assert read_model(tiny.write(tmp_path / "m.gguf", {"attention.head_count_kv": None})).shape.n_head_kv == (
-        4,
-        4,
-    )
+    tensors = {
+        name: (64, 64) if ".attn_" in name and len(dims) > 1 else dims for name, dims in tiny.dense().items()
+    }
+    path = tiny.write(tmp_path / "m.gguf", {"attention.head_count_kv": None}, tensors)
+    assert read_model(path).shape.n_head_kv == (4, 4)
 
 
 @pytest.mark.parametrize(
@@ -135,6 +143,8 @@ CONTRADICTIONS: list[tuple[dict[str, Any], tiny.Tensors | None, str]] = [
     ({"embedding_length": -64}, None, "embedding_length is negative"),
     ({"embedding_length": 0}, None, "embedding_length is missing or zero"),
     ({"embedding_length": 128}, None, "rows of 64, embedding_length is 128"),
+    ({"context_length": 0}, None, "context_length is missing or zero"),
+    ({}, {k: v for k, v in tiny.dense().items() if "token_embd" not in k}, "token_embd.weight is missing"),
     ({"context_length": 1 << 60}, None, "context_length is beyond any real model"),
     ({"attention.key_length": 0}, None, "key_length or attention.value_length is zero"),
     ({"expert_count": 8, "expert_used_count": 2}, None, "there are no expert tensors"),
@@ -142,6 +152,17 @@ CONTRADICTIONS: list[tuple[dict[str, Any], tiny.Tensors | None, str]] = [
     ({"expert_count": 8}, tiny.dense() | tiny.experts(8), "none is used"),
     ({}, tiny.dense() | tiny.experts(8), "expert_count is zero or missing"),
     ({"expert_count": 4, "expert_used_count": 1}, tiny.dense() | tiny.experts(8), "holds 8 experts"),
+    (
+        {"attention.head_count_kv": 1},
+        None,
+        "blk.0.attn_k.weight is 64 x 32, the header's keys make it 64 x 16",
+    ),
+    ({"attention.head_count_kv": 0}, None, "attn_k.weight is 64 x 32, the header's keys make it 64 x 0"),
+    ({"attention.head_count": 8}, None, "attn_k.weight is 64 x 32, the header's keys make it 64 x 16"),
+    ({"feed_forward_length": 512}, None, "ffn_gate.weight is 64 x 128, the header's keys make it 64 x 512"),
+    ({"feed_forward_length": None}, None, "ffn_gate.weight is 64 x 128, the header's keys make it 64 x 0"),
+    ({"block_count": 4}, None, "block_count is 4, but block 2 has no tensors"),
+    ({}, {k: v for k, v in tiny.dense().items() if "1.attn_q" not in k}, "blk.1.attn_q.weight is missing"),
     ({"nextn_predict_layers": 2}, None, "nextn_predict_layers is 2 of 2"),
     ({"leading_dense_block_count": 3}, None, "leading_dense_block_count is 3 of 2"),
 ]
