@@ -16,7 +16,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from localrun import __version__
-from localrun.cli_options import CONTEXT, Alias, common, machine_options, plan_options, serve_options
+from localrun.cli_options import (
+    CONTEXT,
+    Alias,
+    bench_options,
+    common,
+    machine_options,
+    plan_options,
+    serve_options,
+)
 from localrun.errors import LocalrunError
 
 if TYPE_CHECKING:
@@ -228,6 +236,18 @@ def tokenize(name: str, text: str | None, json_: bool, flags: dict[str, Any], **
     from localrun.commands import tokenize as command
 
     command.run(_app(**flags), name, text, options, as_json=json_)
+
+
+@cli.command()
+@click.argument("name", required=False)
+@bench_options
+@serve_options
+@common
+def bench(name: str | None, json_: bool, flags: dict[str, Any], **options: Any) -> None:
+    """Measure prompt and generation speed, beside the plan's figures and earlier results."""
+    from localrun.commands import bench as command
+
+    command.run(_app(**flags), name, options, as_json=json_)
 
 
 @cli.command()

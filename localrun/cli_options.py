@@ -93,68 +93,93 @@ def common(function: Body) -> Body:
 
 def plan_options(function: Body) -> Body:
     """Settings of the plan: one that the user sets is kept, the rest is planned around it."""
+    swept = [
+        click.option("-ctk", "--cache-type-k", default=None, help="KV cache type of K."),
+        click.option("-ctv", "--cache-type-v", default=None, help="KV cache type of V."),
+        click.option("-t", "--threads", type=click.IntRange(1), default=None, help="CPU threads."),
+    ]
+    return _apply([*_placement(), *swept, *_beside()], function)
+
+
+def bench_options(function: Body) -> Body:
+    """What is measured, in llama-bench's words; settings of the plan, three of them as lists to sweep."""
+    what = [
+        click.option("-p", "--n-prompt", default=None, help="Prompt lengths: 128,512; 0 = none."),
+        click.option("-n", "--n-gen", default=None, help="Tokens to generate: 64; 0 = none."),
+        click.option("-d", "--n-depth", default=None, help="Tokens in the cache before: 0,4096."),
+        click.option("-r", "--repetitions", type=click.IntRange(1, 1000), default=3, show_default=True),
+        click.option("-t", "--threads", default=None, help="CPU threads: 1,2 or 1-8*2."),
+        click.option("-ctk", "--cache-type-k", default=None, help="KV cache types of K: f16,q8_0."),
+        click.option(
+            "-ctv", "--cache-type-v", default=None, help="KV cache types of V; those of K if left out."
+        ),
+        click.option("-o", "--output", default=None, help="Write the result as JSON to FILE."),
+        click.option("--svg", default=None, help="Draw it to FILE."),
+        click.option("--history", is_flag=True, help="Show earlier results; measure nothing."),
+    ]
+    return _apply([*what, *_placement()], function)
+
+
+def _placement() -> list[Callable[[Any], Any]]:
     number = click.IntRange(1)
-    return _apply(
-        [
-            click.option("--quant", default=None, help="A quantization, or auto."),
-            click.option(
-                "--for",
-                "goal",
-                type=click.Choice(["balanced", "speed", "context", "quality"]),
-                default=None,
-                help="What to maximise within memory.",
-            ),
-            click.option("-c", "--ctx-size", type=Context(), default=None, help="Context in tokens, or max."),
-            click.option(
-                "-ngl", "--n-gpu-layers", type=click.IntRange(-1), default=None, help="Layers on GPUs."
-            ),
-            click.option(
-                "-ncmoe",
-                "--n-cpu-moe",
-                type=click.IntRange(0),
-                default=None,
-                help="Layers with experts in RAM.",
-            ),
-            click.option("-ot", "--override-tensor", multiple=True, help="regex=BUFFER, repeatable."),
-            click.option("-ctk", "--cache-type-k", default=None, help="KV cache type of K."),
-            click.option("-ctv", "--cache-type-v", default=None, help="KV cache type of V."),
-            click.option("-fa", "--flash-attn", type=click.Choice(["on", "off", "auto"]), default=None),
-            click.option("-np", "--parallel", type=number, default=None, help="Requests served at once."),
-            click.option("-b", "--batch-size", type=number, default=None, help="Logical batch."),
-            click.option("-ub", "--ubatch-size", type=number, default=None, help="Physical batch."),
-            click.option("-ts", "--tensor-split", default=None, help="Shares of the GPUs: 3,1."),
-            click.option("-t", "--threads", type=number, default=None, help="CPU threads."),
-            click.option(
-                "-mm",
-                "--mmproj",
-                default=None,
-                help="Vision: a projector FILE, auto (the model's own) or none.",
-            ),
-            click.option("--no-mmproj", "mmproj", flag_value="none", help="No vision, the default."),
-            click.option(
-                "--no-mmproj-offload",
-                "mmproj_offload",
-                flag_value=False,
-                default=None,
-                help="Keep the projector off the GPU.",
-            ),
-            click.option("-md", "--model-draft", default=None, help="A smaller model FILE that drafts."),
-            click.option(
-                "-ngld",
-                "--n-gpu-layers-draft",
-                type=click.IntRange(-1),
-                default=None,
-                help="Its layers on GPUs.",
-            ),
-            click.option(
-                "--spec-type",
-                type=click.Choice(["draft-mtp"]),
-                default=None,
-                help="Draft with the model's own next-token blocks.",
-            ),
-        ],
-        function,
-    )
+    return [
+        click.option("--quant", default=None, help="A quantization, or auto."),
+        click.option(
+            "--for",
+            "goal",
+            type=click.Choice(["balanced", "speed", "context", "quality"]),
+            default=None,
+            help="What to maximise within memory.",
+        ),
+        click.option("-c", "--ctx-size", type=Context(), default=None, help="Context in tokens, or max."),
+        click.option("-ngl", "--n-gpu-layers", type=click.IntRange(-1), default=None, help="Layers on GPUs."),
+        click.option(
+            "-ncmoe",
+            "--n-cpu-moe",
+            type=click.IntRange(0),
+            default=None,
+            help="Layers with experts in RAM.",
+        ),
+        click.option("-ot", "--override-tensor", multiple=True, help="regex=BUFFER, repeatable."),
+        click.option("-fa", "--flash-attn", type=click.Choice(["on", "off", "auto"]), default=None),
+        click.option("-np", "--parallel", type=number, default=None, help="Requests served at once."),
+        click.option("-b", "--batch-size", type=number, default=None, help="Logical batch."),
+        click.option("-ub", "--ubatch-size", type=number, default=None, help="Physical batch."),
+        click.option("-ts", "--tensor-split", default=None, help="Shares of the GPUs: 3,1."),
+    ]
+
+
+def _beside() -> list[Callable[[Any], Any]]:
+    return [
+        click.option(
+            "-mm",
+            "--mmproj",
+            default=None,
+            help="Vision: a projector FILE, auto (the model's own) or none.",
+        ),
+        click.option("--no-mmproj", "mmproj", flag_value="none", help="No vision, the default."),
+        click.option(
+            "--no-mmproj-offload",
+            "mmproj_offload",
+            flag_value=False,
+            default=None,
+            help="Keep the projector off the GPU.",
+        ),
+        click.option("-md", "--model-draft", default=None, help="A smaller model FILE that drafts."),
+        click.option(
+            "-ngld",
+            "--n-gpu-layers-draft",
+            type=click.IntRange(-1),
+            default=None,
+            help="Its layers on GPUs.",
+        ),
+        click.option(
+            "--spec-type",
+            type=click.Choice(["draft-mtp"]),
+            default=None,
+            help="Draft with the model's own next-token blocks.",
+        ),
+    ]
 
 
 def serve_options(function: Body) -> Body:

@@ -216,6 +216,7 @@ def _record(prepared: Prepared, handle: Handle) -> state.Record:
         owner=os.getpid(),
         owner_created=system.process_create_time(os.getpid()) or 0.0,
         kv_groups=kv_groups(plan.model.shape, plan.settings, plan.model.architecture),
+        settings=plan.settings,
     )
 
 

@@ -21,10 +21,11 @@ ROWS = (
     ("native", "wire", "config", "cli_options"),
     ("hardware", "model", "tokenizer"),
     ("plan",),
-    ("recipe", "meter"),
+    ("recipe", "meter", "bench"),
     ("serving", "engine"),
     ("running",),
     ("ask", "up", "doctor"),
+    ("benching",),
     ("show",),
     ("commands",),
     ("cli",),
@@ -33,7 +34,7 @@ ROWS = (
 RANK = {part: rank for rank, row in enumerate(ROWS) for part in row}
 
 #: Planning and recipes are pure: of detection and files they know the values alone.
-PURE = ("plan", "recipe")
+PURE = ("plan", "recipe", "bench")
 VALUES = {
     "localrun.hardware.facts",
     "localrun.hardware.sizes",

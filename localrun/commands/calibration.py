@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from localrun.commands.base import App
 from localrun.hardware.facts import Host
-from localrun.plan.rates import DEFAULT, Rates
+from localrun.plan.rates import DEFAULT, FILL, Rates
 
 if TYPE_CHECKING:
     from localrun.engine.base import Engine
@@ -38,8 +38,10 @@ def rates(app: App, host: Host, engine_name: str) -> Rates:
     return rates_for(run_file(app), key_of(identity(host), registry.build_of(engine)), float(measured))
 
 
-def keep(app: App, plan: Plan, engine: Engine, tokens: int, generation: float, prompt: float) -> None:
-    """Keep one measured run; rates in tokens per second. Too short a run tells nothing."""
+def keep(
+    app: App, plan: Plan, engine: Engine, tokens: int, generation: float, prompt: float, held: int = FILL
+) -> None:
+    """Keep one measured run; rates in tokens per second, `held` tokens in the cache. Too short tells nothing."""
     if plan.host.simulated or tokens < _ENOUGH_TOKENS or generation <= 0:
         return
     from localrun.engine.measured import key_of, record_run
@@ -47,5 +49,5 @@ def keep(app: App, plan: Plan, engine: Engine, tokens: int, generation: float, p
     from localrun.hardware.identity import identity
     from localrun.plan.calibrate import run_of
 
-    run = run_of(plan, generation, prompt)
+    run = run_of(plan, generation, prompt, held)
     record_run(run_file(app), key_of(identity(plan.host), build_of(engine)), run)

@@ -115,6 +115,39 @@ def chat(
         ) from None
 
 
+def complete(endpoint: str, body: dict[str, Any], api_key: str, timeout: float) -> dict[str, Any]:
+    """llama-server's own POST /completion, which takes token ids. Raises EngineError, Refused.
+
+    `timeout`: seconds without a byte, and it sends none before it is done.
+    """
+    import http.client
+
+    path = urlsplit(endpoint).path.rstrip("/").removesuffix("/v1") + "/completion"
+    try:
+        with closing(_connect(endpoint, timeout)) as connection:
+            connection.request("POST", path, json.dumps({**body, "stream": False}), _headers(api_key))
+            with connection.getresponse() as response:
+                data = response.read(_MOST)
+    except TimeoutError:
+        raise EngineError(
+            f"the engine did not answer within {timeout:.0f} s", "fewer tokens, or see: localrun logs"
+        ) from None
+    except (OSError, http.client.HTTPException) as broken:
+        raise EngineError(
+            f"the connection to the engine broke: {broken or type(broken).__name__}",
+            "see what the engine said: localrun logs",
+        ) from None
+    if response.status != 200:
+        raise Refused(response.status, _message(response.status, data))
+    try:
+        answer = json.loads(data)
+    except (ValueError, RecursionError):
+        answer = None
+    if not isinstance(answer, dict):
+        raise EngineError("the engine's answer is not a JSON object")
+    return answer
+
+
 def _events(response: http.client.HTTPResponse) -> Iterator[dict[str, Any]]:
     """Server-sent events: `data: {json}` lines until `[DONE]`; other fields are comments to us."""
     while line := response.readline(_MOST):

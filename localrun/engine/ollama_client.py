@@ -152,9 +152,14 @@ class Server:
         with self._client(self._quick) as client:
             client.generate(name, prompt="", keep_alive=0)
 
-    def generate(self, name: str, prompt: str, options: Mapping[str, Any]) -> dict[str, Any]:
-        """One answer with its timings in nanoseconds; too long a prompt is refused, never cut."""
-        body = {"model": name, "prompt": prompt, "options": dict(options), "stream": False}
+    def generate(
+        self, name: str, prompt: str, options: Mapping[str, Any], raw: bool = False
+    ) -> dict[str, Any]:
+        """One answer with its timings in nanoseconds; too long a prompt is refused, never cut.
+
+        `raw`: the prompt as it stands, without the model's template.
+        """
+        body = {"model": name, "prompt": prompt, "options": dict(options), "stream": False, "raw": raw}
         return self._plain("POST", "/api/generate", {**body, "truncate": False, "shift": False}, self._load)
 
     def _plain(

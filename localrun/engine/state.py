@@ -23,6 +23,7 @@ from localrun.engine.base import Allocation, Handle
 from localrun.errors import StateError
 from localrun.hardware.facts import Gpu
 from localrun.plan.kv_groups import KvGroup
+from localrun.plan.values import Settings
 
 SCHEMA = 1
 State = Literal["starting", "ready", "failed"]
@@ -48,6 +49,7 @@ class Record:
     owner: int = 0  # the localrun that starts it, or in whose foreground it runs; 0 = nobody's
     owner_created: float = 0.0  # that process's start, as Handle.created
     kv_groups: tuple[KvGroup, ...] = ()  # the cache by what its layers keep
+    settings: Settings | None = None  # None: written by an older version
 
 
 @dataclass(frozen=True, slots=True)

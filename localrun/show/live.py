@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 
 
 def follow(no_color: bool, lines: Iterable[str]) -> None:
@@ -15,3 +16,15 @@ def follow(no_color: bool, lines: Iterable[str]) -> None:
     with Live(console=console, auto_refresh=False, transient=True) as live:
         for line in lines:
             live.update(Text(line, overflow="ellipsis", no_wrap=True), refresh=True)
+
+
+@contextmanager
+def line(no_color: bool) -> Iterator[Callable[[str], None]]:
+    """What shows a text in the place of the one before; gone at the end."""
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+
+    console = Console(stderr=True, no_color=no_color)
+    with Live(console=console, auto_refresh=False, transient=True) as live:
+        yield lambda text: live.update(Text(text, overflow="ellipsis", no_wrap=True), refresh=True)

@@ -9,6 +9,7 @@ behaves, several words apart by commas:
     stubborn    ignores SIGTERM                 fork        has a child that ignores it too
     old         lacks newer flags and refuses them          garbage     does not speak HTTP
     control     answers with bytes that steer a terminal    thinks      reasons before it answers
+    bench-X     what its second /completion does, X: die, refuse, hang, mute (no timings), nonsense, short, wait
 
 A prompt of `die` kills it in mid-answer, `fail` makes it send an error there, `long` is too long.
 Its texts and shapes were taken from llama.cpp's tree 0c1e57098; a test holds them to the real engine.
@@ -254,12 +255,38 @@ def serve(args: dict[str, str], modes: set[str]) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             if not self.allowed():
                 return None
+            if self.path == "/completion":
+                with state.lock:
+                    return self.complete(body)
             prompt = body["messages"][-1]["content"]
             if prompt == "long":
                 message = "the request exceeds the available context size, try increasing it"
                 return self.refuse(400, message, "exceed_context_size_error", n_prompt_tokens=99, n_ctx=64)
             with state.lock:
                 return self.answer(prompt, body)
+
+        def complete(self, body: dict) -> None:  # type: ignore[type-arg]
+            """Token ids in: 500 a second; 20 a second out, the first of them at once."""
+            state.task += 1
+            fault = next((m[6:] for m in modes if m.startswith("bench-") and state.task > 1), "")
+            n, out = len(body["prompt"]), max(body["n_predict"], 1)
+            if fault == "die":
+                log("E decode: failed to find a memory slot for batch of size 512")
+                os._exit(1)
+            if fault == "refuse" or n + out > state.n_ctx:
+                message = f"request ({n} tokens) exceeds the available context size ({state.n_ctx} tokens)"
+                return self.refuse(
+                    400, message, "exceed_context_size_error", n_prompt_tokens=n, n_ctx=state.n_ctx
+                )
+            if fault in ("hang", "wait"):
+                time.sleep(3600 if fault == "hang" else 0.3)
+            slow = -1.0 if fault == "nonsense" else 1.0
+            timings = {
+                "cache_n": 0, "prompt_n": n, "prompt_ms": n * 2.0 * slow,
+                "predicted_n": 1 if fault == "short" else out, "predicted_ms": (out - 1) * 50.0 * slow + 0.001,
+            }  # fmt: skip
+            state.held = n + out - 1
+            return self.send(200, {} if fault == "mute" else {"timings": timings})
 
         def answer(self, prompt: str, body: dict) -> None:  # type: ignore[type-arg]
             self.send_response(200)

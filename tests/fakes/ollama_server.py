@@ -195,10 +195,28 @@ class Handler(BaseHTTPRequestHandler):
         if body.get("keep_alive") == 0:
             fake.loaded.pop(name, None)
             return self._json(200, {"model": name, "done": True, "done_reason": "unload", "response": ""})
+        if body.get("raw"):
+            return self._measured(body)
         asked = fake.models[name].get("parameters", {}).get("num_ctx", 4096)
         fake.loaded[name] = min(asked, fake.faults.get("context_trained", asked))
         return self._json(200, {"model": name, "created_at": "2026-08-21T00:00:00Z", "response": "ok", "done": True,
                                 "done_reason": "load", "eval_count": 1, "eval_duration": 10**8})  # fmt: skip
+
+    def _measured(self, body: dict[str, Any]) -> None:
+        """A raw prompt: 500 words a second; 20 tokens a second out, the first of them at once."""
+        fault, n = self.fake.faults.get("raw", ""), len(body["prompt"].split())
+        out = body["options"]["num_predict"]
+        if fault == "dies":
+            os._exit(3)
+        if fault == "refuses":
+            return self._json(400, {"error": "the input length exceeds the context length"})
+        timed = {"prompt_eval_count": n, "prompt_eval_duration": n * 2_000_000, "eval_count": out,
+                 "eval_duration": (out - 1) * 50_000_000 + 1000}  # fmt: skip
+        if fault == "ends early":
+            timed["eval_count"] = min(out, 3)
+        if fault == "nonsense":
+            timed = dict.fromkeys(timed, -1)
+        return self._json(200, {"response": "ok", "done": True, **({} if fault == "mute" else timed)})
 
 
 def _tag(name: str, model: dict[str, Any]) -> dict[str, Any]:
