@@ -22,6 +22,7 @@ from localrun.commands.benchers import opener
 from localrun.commands.plan import planned, wanted
 from localrun.commands.up import prepare
 from localrun.engine import bench_history
+from localrun.engine.registry import build_of
 from localrun.errors import DoesNotFit, EngineError, LocalrunError, ModelError, UsageError
 from localrun.hardware.identity import identity
 from localrun.plan.kv import context
@@ -224,7 +225,7 @@ def _report(
         name=first.name,
         plan=first.plan,
         engine=first.engine.name,
-        build=calibration.build_of(first.engine),
+        build=build_of(first.engine),
         date=benching.now(),
         repetitions=repetitions,
         results=tuple(outcome.results),
