@@ -107,6 +107,18 @@ def pull(app: App, name: str | None, quant: str | None, as_json: bool) -> None:
         put(str(path))
 
 
+def _of_address(app: App, name: str) -> str:
+    """What `rm` takes for the model that came from an address."""
+    from localrun.model.sources import UrlRef, parse_url
+    from localrun.model.split import shard_names
+    from localrun.model.url_model import folder_of
+
+    ref = parse_url(name)
+    if not isinstance(ref, UrlRef):
+        return f"hf:{ref.repo}" + (f":{ref.quant}" if ref.quant else "")
+    return str(folder_of(ref, app.session.paths) / shard_names(ref.name)[0])
+
+
 def remove(app: App, name: str, as_json: bool) -> None:
     from localrun.model.store import find
     from localrun.model.store import remove as delete
@@ -114,6 +126,8 @@ def remove(app: App, name: str, as_json: bool) -> None:
     if name.lower().startswith("ollama:"):
         raise UsageError(f"{name} is Ollama's", f"ollama rm {name.partition(':')[2]}")
     wanted = str(default_path(app)) if name.lower() == DEFAULT else name
+    if "://" in name:
+        wanted = _of_address(app, name)
     model = find(app.session.paths, wanted)
     if not app.yes:
         import sys

@@ -19,7 +19,7 @@ from localrun.value import dataclass
 if TYPE_CHECKING:
     from localrun.model.entry import Entry
     from localrun.model.facts import Projector
-    from localrun.model.sources import HubRef, Net
+    from localrun.model.sources import HubRef, Net, UrlRef
     from localrun.model.variants import Variant
     from localrun.show.progress import Bars, Lines
 
@@ -88,7 +88,9 @@ def locate(app: App, name: str | None, quant: str | None) -> Target:
         return _entry(app, named.entry, quant)
     if isinstance(named, OllamaName):
         return _ollama(f"{named.name}:{named.tag}")
-    return _hub(app, named, quant)
+    from localrun.model.sources import UrlRef
+
+    return _url(app, named) if isinstance(named, UrlRef) else _hub(app, named, quant)
 
 
 def default_path(app: App) -> Path:
@@ -222,6 +224,30 @@ def _fetch_entry(app: App, entry: Entry, plan: Plan) -> Path:
             f"its original weights are at {entry.publisher}; llama.cpp's converter and llama-quantize make it",
         )
     return _pull(app, HubRef(found[0].name, plan.model.quant), _wants_projector(plan))
+
+
+def _url(app: App, ref: UrlRef) -> Target:
+    """An address: what is here already, else what its header says, read by range."""
+    from localrun.model import url_model
+    from localrun.model.transfer import Http
+
+    paths = app.session.paths
+    label = Path(ref.name).stem
+    here = url_model.find(ref, paths)
+    if here is not None:
+        return _file(label, here)
+    if app.offline:
+        why = f"{ref.name} is not on this machine, and --offline forbids to fetch it"
+        raise FetchError(why, "run it once without --offline")
+    with Http(net(app)) as http:
+        files = url_model.published(http, ref)
+        model = url_model.read(http, files, paths, label)
+
+    def obtain(_: Plan) -> Path:
+        bars = progress(app)
+        return url_model.fetch(ref, files, paths, net(app), bars, bars.another)
+
+    return Target(label, model, None, obtain)
 
 
 def _hub(app: App, ref: HubRef, quant: str | None) -> Target:

@@ -1,4 +1,4 @@
-"""What a user's NAME means: a file, a repository, a model of Ollama's, or one of the catalogue."""
+"""What a user's NAME means: a file, a repository, an address, a model of Ollama's, or one of the catalogue."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from localrun.model.catalog import Catalog
 from localrun.model.entry import Entry
 
 if TYPE_CHECKING:
-    from localrun.model.sources import HubRef
+    from localrun.model.sources import HubRef, UrlRef
 
 _OLLAMA = re.compile(r"(?P<name>[A-Za-z0-9][\w./-]*)(?::(?P<tag>[\w.-]+))?", re.ASCII)
 
@@ -29,14 +29,14 @@ class OllamaName(NamedTuple):
     tag: str = "latest"
 
 
-Named: TypeAlias = "CatalogName | LocalPath | HubRef | OllamaName"
+Named: TypeAlias = "CatalogName | LocalPath | HubRef | UrlRef | OllamaName"
 
 
 def resolve(name: str, catalog: Catalog) -> Named:
     """The one thing that `name` means.
 
-    What looks like a path is a path, whether there is a file or not; `hf:` and `ollama:` say where to
-    look; all else is of the catalogue. Raises UsageError with what is close for any other name.
+    What looks like a path is a path, whether there is a file or not; `hf:`, `ollama:` and `https://` say
+    where to look; all else is of the catalogue. Raises UsageError with what is close for any other name.
     """
     text = name.strip()
     if not text:
@@ -47,6 +47,10 @@ def resolve(name: str, catalog: Catalog) -> Named:
         from localrun.model.sources import parse_hub
 
         return parse_hub("hf:" + rest)
+    if rest.startswith("//"):
+        from localrun.model.sources import parse_url
+
+        return parse_url(text)
     if scheme.lower() == "ollama":
         return _ollama(rest, name)
     if _looks_like_a_path(text):

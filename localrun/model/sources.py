@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
+from urllib.parse import unquote, urlsplit
 
 from localrun.errors import UsageError
 
@@ -145,3 +146,66 @@ def parse_hub(name: str) -> HubRef:
             f"not a Hugging Face name: {name!r}", "write it as hf:owner/repo or hf:owner/repo:Q4_K_M"
         )
     return HubRef(match[1], match[3] or "", match[2] or "main")
+
+
+@dataclass(frozen=True, slots=True)
+class UrlRef:
+    """`https://host/path/model.gguf`, as typed: it may hold a password or a signature, and is never shown."""
+
+    url: str
+    name: str  # of the file, safe to be one here
+    sha256: str = ""  # that a fragment `#sha256=...` pins
+
+
+_PAGES = ("huggingface.co", "www.huggingface.co", "hf.co")
+_LONGEST_NAME = 200
+
+
+def parse_url(text: str) -> UrlRef | HubRef:
+    """The file that an address names; a page or file of Hugging Face is its repository. Raises UsageError."""
+    hint = "an address looks like https://host/path/model.gguf"
+    try:
+        parts = urlsplit(text)
+        host, _ = (parts.hostname or "").lower(), parts.port
+    except ValueError:
+        raise UsageError("not an address that can be fetched", hint) from None
+    if parts.scheme not in ("http", "https"):
+        raise UsageError(f"{_scheme(text)}: is not fetched from, only http(s) is", hint)
+    if not host or not text.isascii() or not text.isprintable() or " " in text:
+        raise UsageError("not an address that can be fetched", f"{hint}; write odd characters as %XX")
+    if host in _PAGES:
+        return _of_the_hub(parts.path)
+    name = unquote(parts.path.rpartition("/")[2])
+    if not name.lower().endswith(".gguf"):
+        raise UsageError(f"{host}: the address does not end in .gguf, so it names no model", hint)
+    safe = (
+        re.fullmatch(r"[\w][\w .+()@=-]*", name) and ".." not in name and len(name.encode()) <= _LONGEST_NAME
+    )
+    if not safe:
+        raise UsageError(
+            f"refused: {name!r} is no name for a file here", "fetch it by hand, and give its path"
+        )
+    return UrlRef(parts._replace(fragment="").geturl(), name, _pin(parts.fragment))
+
+
+def _scheme(text: str) -> str:
+    return re.sub(r"[^a-z0-9+.-]", "", text.partition(":")[0].lower())[:20]
+
+
+def _pin(fragment: str) -> str:
+    if fragment.startswith("sha256="):
+        found = re.fullmatch(r"sha256=([0-9a-fA-F]{64})", fragment)
+        if found is None:
+            raise UsageError("#sha256= wants 64 hex digits behind it")
+        return found[1].lower()
+    return ""
+
+
+def _of_the_hub(path: str) -> HubRef:
+    """`/owner/repo`, and `/owner/repo/blob/REVISION/PATH` as browsers show and copy it."""
+    owner, _, rest = unquote(path).strip("/").partition("/")
+    repo, _, rest = rest.partition("/")
+    kind, _, rest = rest.partition("/")
+    revision, _, file = rest.partition("/") if kind in ("blob", "resolve", "raw", "tree") else ("", "", "")
+    quant = f":{file}" if file.lower().endswith(".gguf") else ""
+    return parse_hub(f"hf:{owner}/{repo}" + (f"@{revision}" if revision else "") + quant)

@@ -67,6 +67,8 @@ def remove(paths: Paths, name: str) -> int:
 
     A blob of the shared cache goes only when no other snapshot leads to it.
     """
+    from localrun.model.url_model import forget
+
     model = find(paths, name)
     holders = _holders(paths.hf_hub)
     for path in model.files:
@@ -78,6 +80,8 @@ def remove(paths: Paths, name: str) -> int:
                 (paths.cache / "verified" / blob.name).unlink(missing_ok=True)
             elif model.source == OURS:
                 (paths.models / STAGING / f"{path.name}.verified").unlink(missing_ok=True)
+                if path.parent != paths.models:
+                    forget(path, paths)
     return model.disk
 
 

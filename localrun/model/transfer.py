@@ -73,7 +73,7 @@ class Http:
     def byte_range(
         self, url: str, first: int, count: int, headers: Mapping[str, str] | None = None
     ) -> tuple[bytes, str, int]:
-        """`count` bytes from `first`, fewer at the end of the file; with the ETag and the whole length.
+        """`count` bytes from `first`, fewer at the file's end; its validator (ETag, else date); its whole length.
 
         Reads no more than that even from a server that knows no ranges (then `first` must be 0).
         """
@@ -90,7 +90,7 @@ class Http:
                     if len(body) >= count:
                         break
                 total = total or number(response.headers.get("content-length", ""))
-                return bytes(body[:count]), response.headers.get("etag", ""), total
+                return bytes(body[:count]), validator(response), total
         raise AssertionError("attempts() ends by raising")
 
     def download_verified(
@@ -212,7 +212,9 @@ class Http:
                     raise Retry(f"the server answered {response.status_code}", wait)
                 yield response
         except (httpx2.InvalidURL, httpx2.UnsupportedProtocol) as e:
-            raise FetchError(f"not an address that can be fetched: {short_url(url)} ({e})") from None
+            raise FetchError(
+                f"not an address that can be fetched: {short_url(url)} ({redact(str(e))})"
+            ) from None
         except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError) as e:
             raise Retry(f"no connection ({redact(str(e))})", None) from None
         except httpx2.TransportError as e:

@@ -9,7 +9,7 @@ import pytest
 from localrun.errors import UsageError
 from localrun.model.catalog import load_catalog
 from localrun.model.names import CatalogName, LocalPath, OllamaName, resolve
-from localrun.model.sources import HubRef
+from localrun.model.sources import HubRef, UrlRef
 
 CATALOG = load_catalog()
 
@@ -99,3 +99,62 @@ def test_any_other_name_exits_2_with_what_exists(text: str, line: str, hint: str
     assert line in str(e.value)
     assert hint in e.value.hint
     assert "\n" not in str(e.value) + e.value.hint
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "url", "sha256"),
+    [
+        ("https://host/a/model.gguf", "model.gguf", "https://host/a/model.gguf", ""),
+        ("HTTP://Host:81/M-Q4_K_M.GGUF?sig=1", "M-Q4_K_M.GGUF", "http://Host:81/M-Q4_K_M.GGUF?sig=1", ""),
+        ("https://u:p@host/x.gguf", "x.gguf", "https://u:p@host/x.gguf", ""),
+        ("https://host/a%20b.gguf", "a b.gguf", "https://host/a%20b.gguf", ""),
+        ("https://host/x.gguf#part", "x.gguf", "https://host/x.gguf", ""),
+        ("https://host/x.gguf#sha256=" + "A" * 64, "x.gguf", "https://host/x.gguf", "a" * 64),
+        ("https://host/../../x.gguf", "x.gguf", "https://host/../../x.gguf", ""),
+    ],
+)
+def test_an_address_names_a_file(text: str, name: str, url: str, sha256: str) -> None:
+    assert resolve(text, CATALOG) == UrlRef(url, name, sha256)
+
+
+@pytest.mark.parametrize(
+    ("text", "ref"),
+    [
+        ("https://huggingface.co/o/r-GGUF", HubRef("o/r-GGUF")),
+        ("https://hf.co/o/r-GGUF/", HubRef("o/r-GGUF")),
+        ("https://huggingface.co/o/r/tree/main", HubRef("o/r")),
+        ("https://huggingface.co/o/r/blob/main/Q4/m-Q4.gguf", HubRef("o/r", "Q4/m-Q4.gguf")),
+        ("https://huggingface.co/o/r/resolve/v2/m.gguf?download=true", HubRef("o/r", "m.gguf", "v2")),
+    ],
+)
+def test_a_page_of_hugging_face_is_its_repository(text: str, ref: HubRef) -> None:
+    assert resolve(text, CATALOG) == ref
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("file:///etc/passwd.gguf", "file: is not fetched from"),
+        ("ftp://host/x.gguf", "ftp: is not fetched from"),
+        ("javascript://host/x.gguf", "is not fetched from"),
+        ("https:///x.gguf", "not an address"),
+        ("https://[bad/x.gguf", "not an address"),
+        ("https://host:99999999/x.gguf", "not an address"),
+        ("https://user:hunter2@host/a b.gguf", "not an address"),
+        ("https://user:hunter2@host/page.html", "does not end in .gguf"),
+        ("https://host/", "does not end in .gguf"),
+        ("https://host/%2e%2e%2fx.gguf", "refused"),
+        ("https://host/..%2f..%2fx.gguf", "refused"),
+        ("https://host/a%5cb.gguf", "refused"),
+        ("https://host/.gguf", "refused"),
+        ("https://host/.hidden.gguf", "refused"),
+        ("https://host/a%00.gguf", "refused"),
+        ("https://host/a%0a.gguf", "refused"),
+        ("https://host/" + "x" * 300 + ".gguf", "refused"),
+        ("https://host/x.gguf#sha256=12", "64 hex digits"),
+    ],
+)
+def test_what_is_no_address_of_a_model_is_refused_and_no_password_shown(text: str, why: str) -> None:
+    with pytest.raises(UsageError, match=why) as caught:
+        resolve(text, CATALOG)
+    assert "hunter2" not in f"{caught.value} {caught.value.hint}"
