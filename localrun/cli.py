@@ -19,9 +19,11 @@ from localrun import __version__
 from localrun.cli_options import (
     CONTEXT,
     Alias,
+    argument,
     bench_options,
     common,
     machine_options,
+    option,
     plan_options,
     serve_options,
 )
@@ -50,9 +52,9 @@ def _app(**flags: Any) -> App:
 
 
 @cli.command()
-@click.argument("name", required=False)
-@click.option("-d", "--detach", is_flag=True, help="Return once it answers; `localrun down` stops it.")
-@click.option("--dry-run", is_flag=True, help="Print the exact command and environment; start nothing.")
+@argument("name", required=False)
+@option("-d", "--detach", is_flag=True, help="Return once it answers; `localrun down` stops it.")
+@option("--dry-run", is_flag=True, help="Print the exact command and environment; start nothing.")
 @serve_options
 @plan_options
 @common
@@ -66,8 +68,8 @@ def up(
 
 
 @cli.command()
-@click.argument("name", required=False)
-@click.option("--all", "everything", is_flag=True, help="Stop every model.")
+@argument("name", required=False)
+@option("--all", "everything", is_flag=True, help="Stop every model.")
 @common
 def down(name: str | None, everything: bool, json_: bool, flags: dict[str, Any]) -> None:
     """Stop a running model. No NAME: the only one."""
@@ -86,8 +88,8 @@ def ps(json_: bool, flags: dict[str, Any]) -> None:
 
 
 @cli.command()
-@click.argument("name", required=False)
-@click.option("-f", "--follow", is_flag=True, help="Go on as the log grows.")
+@argument("name", required=False)
+@option("-f", "--follow", is_flag=True, help="Go on as the log grows.")
 @common
 def logs(name: str | None, follow: bool, json_: bool, flags: dict[str, Any]) -> None:
     """Print a model's engine log, running or not."""
@@ -98,7 +100,7 @@ def logs(name: str | None, follow: bool, json_: bool, flags: dict[str, Any]) -> 
 
 
 @cli.command()
-@click.argument("name", required=False)
+@argument("name", required=False)
 @common
 def env(name: str | None, json_: bool, flags: dict[str, Any]) -> None:
     """Print shell exports for OpenAI clients: eval "$(localrun env)"."""
@@ -108,13 +110,13 @@ def env(name: str | None, json_: bool, flags: dict[str, Any]) -> None:
 
 
 @cli.command()
-@click.argument("name")
-@click.argument("prompt", required=False)
-@click.option("--system", default="", help="A system message.")
-@click.option("--temperature", type=float, default=None, help="Sampling temperature.")
-@click.option("--seed", type=int, default=None, help="Sampling seed.")
-@click.option("-n", "--max-tokens", type=click.IntRange(1), default=None, help="Most tokens to generate.")
-@click.option("--stats", is_flag=True, help="Print speeds on stderr after each answer.")
+@argument("name")
+@argument("prompt", required=False)
+@option("--system", default="", help="A system message.")
+@option("--temperature", type=float, default=None, help="Sampling temperature.")
+@option("--seed", type=int, default=None, help="Sampling seed.")
+@option("-n", "--max-tokens", type=click.IntRange(1), default=None, help="Most tokens to generate.")
+@option("--stats", is_flag=True, help="Print speeds on stderr after each answer.")
 @serve_options
 @plan_options
 @common
@@ -126,10 +128,10 @@ def run(name: str, prompt: str | None, json_: bool, flags: dict[str, Any], **opt
 
 
 @cli.command()
-@click.argument("name", required=False)
-@click.option("--explain", is_flag=True, help="All reasons and fixes.")
-@click.option("--verify", is_flag=True, help="Hold the plan against the engine's own dry run.")
-@click.option("--svg", type=click.Path(dir_okay=False), default=None, help="Draw the memory picture to FILE.")
+@argument("name", required=False)
+@option("--explain", is_flag=True, help="All reasons and fixes.")
+@option("--verify", is_flag=True, help="Hold the plan against the engine's own dry run.")
+@option("--svg", type=click.Path(dir_okay=False), default=None, help="Draw the memory picture to FILE.")
 @machine_options
 @serve_options
 @plan_options
@@ -145,7 +147,7 @@ def plan(name: str | None, json_: bool, flags: dict[str, Any], **options: Any) -
 
 
 @cli.command()
-@click.argument("name", required=False)
+@argument("name", required=False)
 @common
 def show(name: str | None, json_: bool, flags: dict[str, Any]) -> None:
     """Show what a model is: architecture, sizes, context, licence."""
@@ -164,8 +166,8 @@ def list_(json_: bool, flags: dict[str, Any]) -> None:
 
 
 @cli.command()
-@click.argument("name", required=False)
-@click.option("--quant", default=None, help="Which quantization.")
+@argument("name", required=False)
+@option("--quant", default=None, help="Which quantization.")
 @common
 def pull(name: str | None, quant: str | None, json_: bool, flags: dict[str, Any]) -> None:
     """Fetch a model: resumable, verified. No NAME: the small default."""
@@ -175,7 +177,7 @@ def pull(name: str | None, quant: str | None, json_: bool, flags: dict[str, Any]
 
 
 @cli.command()
-@click.argument("name")
+@argument("name")
 @common
 def rm(name: str, json_: bool, flags: dict[str, Any]) -> None:
     """Delete a model's files, after asking."""
@@ -185,17 +187,17 @@ def rm(name: str, json_: bool, flags: dict[str, Any]) -> None:
 
 
 @cli.command()
-@click.argument("name", required=False)
-@click.option("-o", "--output", type=click.Path(dir_okay=False), default=None, help="Write it to FILE.")
-@click.option("--check", "check_file", default=None, help="Judge FILE (-: standard input) as Ollama would.")
-@click.option(
+@argument("name", required=False)
+@option("-o", "--output", type=click.Path(dir_okay=False), default=None, help="Write it to FILE.")
+@option("--check", "check_file", default=None, help="Judge FILE (-: standard input) as Ollama would.")
+@option(
     "--env",
     "env_form",
     type=click.Choice(["shell", "systemd", "launchctl"]),
     default="shell",
     help="How the environment is written.",
 )
-@click.option("--ollama-version", default=None, help="The server's version, if it is an old one.")
+@option("--ollama-version", default=None, help="The server's version, if it is an old one.")
 @machine_options
 @serve_options
 @plan_options
@@ -217,13 +219,13 @@ def modelfile(
 
 
 @cli.command()
-@click.argument("name")
-@click.argument("text", required=False)
-@click.option("--file", type=click.Path(dir_okay=False), default=None, help="The text of FILE.")
-@click.option("--count", is_flag=True, help="Only how many.")
-@click.option("--pieces", is_flag=True, help="Each id with its bytes.")
-@click.option("--special", is_flag=True, help="Read special tokens that stand in the text as such.")
-@click.option(
+@argument("name")
+@argument("text", required=False)
+@option("--file", type=click.Path(dir_okay=False), default=None, help="The text of FILE.")
+@option("--count", is_flag=True, help="Only how many.")
+@option("--pieces", is_flag=True, help="Each id with its bytes.")
+@option("--special", is_flag=True, help="Read special tokens that stand in the text as such.")
+@option(
     "--as",
     "as_",
     type=click.Choice(["own", "llama.cpp"]),
@@ -239,7 +241,7 @@ def tokenize(name: str, text: str | None, json_: bool, flags: dict[str, Any], **
 
 
 @cli.command()
-@click.argument("name", required=False)
+@argument("name", required=False)
 @bench_options
 @serve_options
 @common
@@ -260,7 +262,7 @@ def hardware(json_: bool, flags: dict[str, Any], **options: Any) -> None:
     command.run(_app(**flags), options, as_json=json_)
 
 
-@cli.group(context_settings=CONTEXT)
+@cli.group(cls=Alias, context_settings=CONTEXT)
 def engine() -> None:
     """The llama.cpp builds on this machine, and the one that fits it."""
 
@@ -275,8 +277,8 @@ def engine_list(json_: bool, flags: dict[str, Any]) -> None:
 
 
 @engine.command("install")
-@click.option("--native", is_flag=True, help="Build llama.cpp here, for this CPU and GPU (20 CPU minutes).")
-@click.option("-j", "--jobs", type=click.IntRange(1), default=None, help="Compilers at once.")
+@option("--native", is_flag=True, help="Build llama.cpp here, for this CPU and GPU (20 CPU minutes).")
+@option("-j", "--jobs", type=click.IntRange(1), default=None, help="Compilers at once.")
 @common
 def engine_install(native: bool, jobs: int | None, json_: bool, flags: dict[str, Any]) -> None:
     """Install the engine that fits this machine; says the exact command first."""
@@ -298,10 +300,10 @@ def doctor(json_: bool, flags: dict[str, Any]) -> None:
 
 
 @cli.command()
-@click.argument("file", type=click.Path(dir_okay=False))
-@click.argument("quant", metavar="TYPE")
-@click.option("-o", "--output", type=click.Path(dir_okay=False), default=None, help="The new file.")
-@click.option("--force", is_flag=True, help="Quantize what is quantized already.")
+@argument("file", type=click.Path(dir_okay=False))
+@argument("quant", metavar="TYPE")
+@option("-o", "--output", type=click.Path(dir_okay=False), default=None, help="The new file.")
+@option("--force", is_flag=True, help="Quantize what is quantized already.")
 @common
 def quantize(
     file: str, quant: str, output: str | None, force: bool, json_: bool, flags: dict[str, Any]

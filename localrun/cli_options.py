@@ -16,8 +16,42 @@ CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 _ALIASES = {"stop": "down", "ls": "list", "serve": "up"}
 
 
+def option(*names: str, **settings: Any) -> Callable[[Body], Body]:
+    """As `click.option`, made when its command is called: a start needs few of the two hundred."""
+    return _late(lambda: click.Option(names, **settings))
+
+
+def argument(name: str, **settings: Any) -> Callable[[Body], Body]:
+    """As `click.argument`, made when its command is called."""
+    return _late(lambda: click.Argument((name,), **settings))
+
+
+def _late(make: Callable[[], click.Parameter]) -> Callable[[Body], Body]:
+    def add(function: Body) -> Body:
+        function.__dict__.setdefault("late", []).append(make)
+        return function
+
+    return add
+
+
+class Late(click.Command):
+    """A command whose `option`s and `argument`s are made when they are first looked at."""
+
+    @property
+    def params(self) -> list[click.Parameter]:
+        late = self.callback.__dict__.pop("late", ()) if self.callback else ()
+        self._made[:0] = [make() for make in reversed(late)]
+        return self._made
+
+    @params.setter
+    def params(self, value: list[click.Parameter]) -> None:
+        self._made = value
+
+
 class Alias(click.Group):
     """A group whose commands answer to their aliases too, in the order they were added."""
+
+    command_class = Late
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         return super().get_command(ctx, _ALIASES.get(cmd_name, cmd_name))
@@ -81,11 +115,11 @@ def common(function: Body) -> Body:
 
     return _apply(
         [
-            click.option("--json", "json_", is_flag=True, help="Print JSON."),
-            click.option("-y", "--yes", is_flag=True, help="Answer yes to questions."),
-            click.option("--offline", is_flag=True, help="Use no network."),
-            click.option("--no-color", is_flag=True, help="No colours (NO_COLOR does the same)."),
-            click.option("-v", "--verbose", is_flag=True, help="Say more; show a failure's traceback."),
+            option("--json", "json_", is_flag=True, help="Print JSON."),
+            option("-y", "--yes", is_flag=True, help="Answer yes to questions."),
+            option("--offline", is_flag=True, help="Use no network."),
+            option("--no-color", is_flag=True, help="No colours (NO_COLOR does the same)."),
+            option("-v", "--verbose", is_flag=True, help="Say more; show a failure's traceback."),
         ],
         wrapped,
     )
@@ -94,9 +128,9 @@ def common(function: Body) -> Body:
 def plan_options(function: Body) -> Body:
     """Settings of the plan: one that the user sets is kept, the rest is planned around it."""
     swept = [
-        click.option("-ctk", "--cache-type-k", default=None, help="KV cache type of K."),
-        click.option("-ctv", "--cache-type-v", default=None, help="KV cache type of V."),
-        click.option("-t", "--threads", type=click.IntRange(1), default=None, help="CPU threads."),
+        option("-ctk", "--cache-type-k", default=None, help="KV cache type of K."),
+        option("-ctv", "--cache-type-v", default=None, help="KV cache type of V."),
+        option("-t", "--threads", type=click.IntRange(1), default=None, help="CPU threads."),
     ]
     return _apply([*_placement(), *swept, *_beside()], function)
 
@@ -104,18 +138,16 @@ def plan_options(function: Body) -> Body:
 def bench_options(function: Body) -> Body:
     """What is measured, in llama-bench's words; settings of the plan, three of them as lists to sweep."""
     what = [
-        click.option("-p", "--n-prompt", default=None, help="Prompt lengths: 128,512; 0 = none."),
-        click.option("-n", "--n-gen", default=None, help="Tokens to generate: 64; 0 = none."),
-        click.option("-d", "--n-depth", default=None, help="Tokens in the cache before: 0,4096."),
-        click.option("-r", "--repetitions", type=click.IntRange(1, 1000), default=3, show_default=True),
-        click.option("-t", "--threads", default=None, help="CPU threads: 1,2 or 1-8*2."),
-        click.option("-ctk", "--cache-type-k", default=None, help="KV cache types of K: f16,q8_0."),
-        click.option(
-            "-ctv", "--cache-type-v", default=None, help="KV cache types of V; those of K if left out."
-        ),
-        click.option("-o", "--output", default=None, help="Write the result as JSON to FILE."),
-        click.option("--svg", default=None, help="Draw it to FILE."),
-        click.option("--history", is_flag=True, help="Show earlier results; measure nothing."),
+        option("-p", "--n-prompt", default=None, help="Prompt lengths: 128,512; 0 = none."),
+        option("-n", "--n-gen", default=None, help="Tokens to generate: 64; 0 = none."),
+        option("-d", "--n-depth", default=None, help="Tokens in the cache before: 0,4096."),
+        option("-r", "--repetitions", type=click.IntRange(1, 1000), default=3, show_default=True),
+        option("-t", "--threads", default=None, help="CPU threads: 1,2 or 1-8*2."),
+        option("-ctk", "--cache-type-k", default=None, help="KV cache types of K: f16,q8_0."),
+        option("-ctv", "--cache-type-v", default=None, help="KV cache types of V; those of K if left out."),
+        option("-o", "--output", default=None, help="Write the result as JSON to FILE."),
+        option("--svg", default=None, help="Draw it to FILE."),
+        option("--history", is_flag=True, help="Show earlier results; measure nothing."),
     ]
     return _apply([*what, *_placement()], function)
 
@@ -123,57 +155,57 @@ def bench_options(function: Body) -> Body:
 def _placement() -> list[Callable[[Any], Any]]:
     number = click.IntRange(1)
     return [
-        click.option("--quant", default=None, help="A quantization, or auto."),
-        click.option(
+        option("--quant", default=None, help="A quantization, or auto."),
+        option(
             "--for",
             "goal",
             type=click.Choice(["balanced", "speed", "context", "quality"]),
             default=None,
             help="What to maximise within memory.",
         ),
-        click.option("-c", "--ctx-size", type=Context(), default=None, help="Context in tokens, or max."),
-        click.option("-ngl", "--n-gpu-layers", type=click.IntRange(-1), default=None, help="Layers on GPUs."),
-        click.option(
+        option("-c", "--ctx-size", type=Context(), default=None, help="Context in tokens, or max."),
+        option("-ngl", "--n-gpu-layers", type=click.IntRange(-1), default=None, help="Layers on GPUs."),
+        option(
             "-ncmoe",
             "--n-cpu-moe",
             type=click.IntRange(0),
             default=None,
             help="Layers with experts in RAM.",
         ),
-        click.option("-ot", "--override-tensor", multiple=True, help="regex=BUFFER, repeatable."),
-        click.option("-fa", "--flash-attn", type=click.Choice(["on", "off", "auto"]), default=None),
-        click.option("-np", "--parallel", type=number, default=None, help="Requests served at once."),
-        click.option("-b", "--batch-size", type=number, default=None, help="Logical batch."),
-        click.option("-ub", "--ubatch-size", type=number, default=None, help="Physical batch."),
-        click.option("-ts", "--tensor-split", default=None, help="Shares of the GPUs: 3,1."),
+        option("-ot", "--override-tensor", multiple=True, help="regex=BUFFER, repeatable."),
+        option("-fa", "--flash-attn", type=click.Choice(["on", "off", "auto"]), default=None),
+        option("-np", "--parallel", type=number, default=None, help="Requests served at once."),
+        option("-b", "--batch-size", type=number, default=None, help="Logical batch."),
+        option("-ub", "--ubatch-size", type=number, default=None, help="Physical batch."),
+        option("-ts", "--tensor-split", default=None, help="Shares of the GPUs: 3,1."),
     ]
 
 
 def _beside() -> list[Callable[[Any], Any]]:
     return [
-        click.option(
+        option(
             "-mm",
             "--mmproj",
             default=None,
             help="Vision: a projector FILE, auto (the model's own) or none.",
         ),
-        click.option("--no-mmproj", "mmproj", flag_value="none", help="No vision, the default."),
-        click.option(
+        option("--no-mmproj", "mmproj", flag_value="none", help="No vision, the default."),
+        option(
             "--no-mmproj-offload",
             "mmproj_offload",
             flag_value=False,
             default=None,
             help="Keep the projector off the GPU.",
         ),
-        click.option("-md", "--model-draft", default=None, help="A smaller model FILE that drafts."),
-        click.option(
+        option("-md", "--model-draft", default=None, help="A smaller model FILE that drafts."),
+        option(
             "-ngld",
             "--n-gpu-layers-draft",
             type=click.IntRange(-1),
             default=None,
             help="Its layers on GPUs.",
         ),
-        click.option(
+        option(
             "--spec-type",
             type=click.Choice(["draft-mtp"]),
             default=None,
@@ -185,19 +217,19 @@ def _beside() -> list[Callable[[Any], Any]]:
 def serve_options(function: Body) -> Body:
     return _apply(
         [
-            click.option(
+            option(
                 "--engine",
                 type=click.Choice(["auto", "llama-server", "embedded", "ollama"]),
                 default=None,
                 help="auto: what ran faster here; until measured, llama-server, else the embedded engine.",
             ),
-            click.option("--host", default=None, help="Address to listen on; not loopback: needs a key."),
-            click.option(
+            option("--host", default=None, help="Address to listen on; not loopback: needs a key."),
+            option(
                 "--port", type=click.IntRange(1, 65535), default=None, help="Default 8080, or the next free."
             ),
-            click.option("--api-key", default=None, help="Ask clients for this key."),
-            click.option("--rpc", default="", help="llama.cpp RPC servers: host:port,host:port."),
-            click.option("--force", is_flag=True, help="Launch even what does not fit."),
+            option("--api-key", default=None, help="Ask clients for this key."),
+            option("--rpc", default="", help="llama.cpp RPC servers: host:port,host:port."),
+            option("--force", is_flag=True, help="Launch even what does not fit."),
         ],
         function,
     )
@@ -207,12 +239,10 @@ def machine_options(function: Body) -> Body:
     """A machine that is not here."""
     return _apply(
         [
-            click.option(
-                "--hardware", default=None, help="A profile: rtx-4090, 2x rtx-3090, m3-max-36gb, cpu ..."
-            ),
-            click.option("--vram", type=Size(), default=None, help="VRAM in all: 24GiB."),
-            click.option("--ram", type=Size(), default=None, help="RAM: 64GiB."),
-            click.option("--disk-free", type=Size(), default=None, help="Free disk."),
+            option("--hardware", default=None, help="A profile: rtx-4090, 2x rtx-3090, m3-max-36gb, cpu ..."),
+            option("--vram", type=Size(), default=None, help="VRAM in all: 24GiB."),
+            option("--ram", type=Size(), default=None, help="RAM: 64GiB."),
+            option("--disk-free", type=Size(), default=None, help="Free disk."),
         ],
         function,
     )

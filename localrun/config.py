@@ -10,12 +10,11 @@ import os
 import re
 import sys
 from collections.abc import Mapping
-from dataclasses import fields, replace
 from pathlib import Path
 
 from localrun.errors import UsageError
 from localrun.units import parse_size
-from localrun.value import dataclass
+from localrun.value import dataclass, replace
 
 ENGINES = ("auto", "llama-server", "embedded", "in-process", "ollama", "vllm")
 GOALS = ("balanced", "speed", "context", "quality")
@@ -80,10 +79,10 @@ def load(env: Mapping[str, str], path: Path | None = None) -> Config:
     """
     named = path or _named(env)
     values = _read_file(named or paths(env).config_file, must_exist=named is not None)
-    for field in fields(Config):
-        variable = f"LOCALRUN_{field.name.upper()}"
+    for key in Config.__match_args__:
+        variable = f"LOCALRUN_{key.upper()}"
         if text := env.get(variable, ""):
-            values[field.name] = _checked(field.name, _from_text(field.name, text, variable), variable)
+            values[key] = _checked(key, _from_text(key, text, variable), variable)
     return replace(Config(), **values)  # type: ignore[arg-type]
 
 
@@ -175,7 +174,7 @@ def _from_text(key: str, text: str, variable: str) -> object:
 
 def _checked(key: str, value: object, place: str) -> object:
     """`value` if `key` may hold it, else UsageError that begins with `place`."""
-    known = [field.name for field in fields(Config)]
+    known = Config.__match_args__
     if key not in known:
         import difflib
 

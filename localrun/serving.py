@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
 from localrun.config import Config
 from localrun.errors import UsageError
 from localrun.recipe.values import Launch
+from localrun.value import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ PACKAGE = ROOT / "localrun"
 #: What may be imported stands in an earlier row. Parts of one row do not know each other.
 ROWS = (
     ("errors",),
-    ("units", "value", "_ffi"),
+    ("units", "value", "standins", "_ffi"),
     ("native", "wire", "config", "cli_options"),
     ("hardware", "model", "tokenizer"),
     ("plan",),

@@ -10,6 +10,8 @@ import pytest
 
 from localrun import wire
 from localrun.value import dataclass
+from localrun.value import field as quick_field
+from localrun.value import replace as quick_replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,3 +82,22 @@ def test_json_goes_through_it_both_ways() -> None:
     assert wire.decode(wire.encode(Point(1, tags=("a",))), Point) == Point(1, tags=("a",))
     with pytest.raises(wire.UnreadableError):
         wire.decode(b'{"x": "one"}', Point)
+
+
+@dataclass(frozen=True, slots=True)
+class Late:
+    """Nothing of it was looked at before its test."""
+
+    n: int
+    seen: list[str] = quick_field(default_factory=list)
+
+
+def test_the_quick_field_and_replace_do_as_the_standard_ones() -> None:
+    assert [f.name for f in fields(Late)] == ["n", "seen"]
+    first, second = Late(1), Late(1)
+    first.seen.append("a")
+    assert second.seen == []
+    assert quick_replace(first, n=2) == replace(first, n=2) == Late(2, ["a"])
+    assert quick_replace(Point(1), y=0.0) == Point(1, 0.0)
+    with pytest.raises(TypeError):
+        quick_replace(first, m=1)  # type: ignore[call-arg]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from localrun.model.facts import Model
 from localrun.plan.choose import Offer
 from localrun.plan.values import Plan
 from localrun.recipe.values import Launch
+from localrun.value import replace
 
 if TYPE_CHECKING:
     from localrun.model.facts import Projector

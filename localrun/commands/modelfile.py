@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from localrun.commands.target import Target
 from localrun.errors import LocalrunError, UsageError
 from localrun.plan.values import Plan
 from localrun.recipe.modelfile_plan import CURRENT, Export, Extras
+from localrun.value import replace
 
 
 def write(app: App, name: str | None, options: dict[str, Any], as_json: bool) -> int:
@@ -59,9 +59,8 @@ def _extras(target: Target, plan: Plan) -> tuple[Extras, Plan]:
 
     tag = "" if target.path else tag_for(target.entry, plan.model)
     extras = extras_for(target.entry, plan.model)
-    return extras._replace(
-        tag=tag, mmproj=beside.mmproj, draft=beside.draft, lost=(*extras.lost, *beside.lost)
-    ), plan
+    lost = (*extras.lost, *beside.lost)
+    return replace(extras, tag=tag, mmproj=beside.mmproj, draft=beside.draft, lost=lost), plan
 
 
 def _companions(plan: Plan) -> Extras:
@@ -116,7 +115,9 @@ def check(app: App, file: str, name: str | None, options: dict[str, Any], as_jso
     folder = "" if file == "-" else str(Path(file).absolute().parent)
     found = judge(source, directory=folder, exists=os.path.exists, plan=plan, server=_server(options))
     if as_json:
-        put_json({"schema": "localrun.modelfile-check/1", "findings": [f._asdict() for f in found]})
+        from dataclasses import asdict
+
+        put_json({"schema": "localrun.modelfile-check/1", "findings": [asdict(f) for f in found]})
     else:
         for f in found:
             put(f"{file}:{f.line}:{f.column}: {f.severity}: {f.text}" + (f" ({f.fix})" if f.fix else ""))

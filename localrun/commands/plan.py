@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ from localrun.plan.planner import make_plan
 from localrun.plan.values import Plan, Wanted
 from localrun.show.plan_text import plan_lines, survey_lines
 from localrun.units import GIB, parse_size
+from localrun.value import replace
 
 # What only --json, --verify and a launch need is imported there: a dataclass costs half a millisecond.
 if TYPE_CHECKING:
@@ -148,6 +148,8 @@ def run(app: App, name: str | None, options: dict[str, Any], as_json: bool) -> i
     if options.get("svg"):
         _draw(plan, options["svg"])
     if as_json:
+        from dataclasses import asdict
+
         from localrun.show.compare_text import compare_json
         from localrun.show.plan_json import plan_json
 

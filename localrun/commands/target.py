@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +13,7 @@ from localrun.errors import FetchError, ModelError, UsageError
 from localrun.model.facts import Model
 from localrun.plan.choose import Offer
 from localrun.plan.values import Plan
-from localrun.value import dataclass
+from localrun.value import dataclass, replace
 
 if TYPE_CHECKING:
     from localrun.model.entry import Entry
@@ -256,6 +255,7 @@ def _hub(app: App, ref: HubRef, quant: str | None) -> Target:
     from localrun.model.remote import RepoHeaders
     from localrun.model.transfer import Http
     from localrun.model.variants import choose, variants_of
+    from localrun.value import replace
 
     ref = replace(ref, quant=quant or ref.quant)
     label = f"hf:{ref.repo}" + (f":{ref.quant}" if ref.quant else "")

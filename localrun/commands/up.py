@@ -6,7 +6,6 @@ import shlex
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from localrun.show.plan_json import plan_json
 from localrun.show.running_text import by_device, live_line, status_json
 from localrun.units import format_size
 from localrun.up import Prepared
+from localrun.value import replace
 
 
 def prepare(app: App, name: str | None, options: dict[str, Any], fetch: bool = True) -> Prepared:

@@ -7,12 +7,12 @@ is what the state file holds. Engines that are processes of ours share `process.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol
 
 from localrun.meter.values import Observation
 from localrun.plan.values import Plan
 from localrun.recipe.values import Launch, Recipe
+from localrun.value import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from localrun.hardware import cards
 from localrun.hardware.facts import Backend, Gpu
 from localrun.hardware.pci import AMD, PciCard, read_number, read_text
 from localrun.hardware.visible import visible
+from localrun.value import replace
 
 #: Device id, or device id and revision -> marketing name; what libdrm's amdgpu.ids says of them, for
 #: machines that lack the file.

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 from localrun.hardware.facts import Host
 from localrun.hardware.identity import identity
 from localrun.units import GIB, MIB
+from localrun.value import replace
 
 _SCHEMA = "localrun.bandwidth/1"
 _RAM_SPARE = GIB  # below this a measurement would push others out

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from localrun.hardware.facts import Gpu
 from localrun.hardware.nvml import Card
 from localrun.hardware.visible import visible
+from localrun.value import replace
 
 
 def select(cards: Sequence[Card], environ: Mapping[str, str]) -> tuple[tuple[Gpu, ...], tuple[str, ...]]:

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from typing import Any
 
 from localrun.hardware import cards
 from localrun.hardware.facts import Gpu, Source
 from localrun.hardware.system import process_name
+from localrun.value import dataclass, replace
 
 #: Bytes per second and lane, after line coding; PCI-SIG's transfer rates, generations 1 to 6.
 _LANE = (0, 250_000_000, 500_000_000, 984_615_385, 1_969_230_769, 3_938_461_538, 7_563_000_000)

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from localrun.hardware import host, pci, system
 from localrun.hardware.cgroup import Limits, read_limits
 from localrun.hardware.facts import Cpu, Gpu, Host, Ram
 from localrun.hardware.rates import DISK_BANDWIDTH, estimate_disk, populated_channels, ram_with_estimate
+from localrun.value import replace
 
 if TYPE_CHECKING:
     from pathlib import Path

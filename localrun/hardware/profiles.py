@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -16,6 +15,7 @@ from localrun.hardware import apple, cards
 from localrun.hardware.facts import Backend, Cpu, Gpu, Host, Ram
 from localrun.hardware.sizes import available
 from localrun.units import GIB, MIB, parse_size
+from localrun.value import replace
 
 _MANY = re.compile(r"(\d{1,2})\s*[xX×]\s*-?\s*(?=\D*\d)(.+)")
 _MOST = 16  # GPUs that llama.cpp accepts (GGML_CUDA_MAX_DEVICES)
@@ -40,23 +40,27 @@ def profile(name: str) -> Host:
 
 def profile_names() -> tuple[str, ...]:
     """Every name that `profile` lists; more cards are known by their vendor's name."""
-    data = _data()
-    sized = [f"{chip}-{size}gb" for chip, entry in data["apple"].items() for size in entry["ram"]]
-    return ("cpu", "cpu-server", *data["card"], *data["unified"], *data["apple"], *sized)
+    apples = _entries("apple")
+    sized = [f"{chip}-{size}gb" for chip, entry in apples.items() for size in entry["ram"]]
+    return ("cpu", "cpu-server", *_texts()["card"], *_texts()["unified"], *apples, *sized)
 
 
 def _find(name: str) -> Host:
-    data = _data()
     key = _key(name)
     for known in ("cpu", "cpu-server"):
         if _key(known) == key:
             return _machine("server" if known == "cpu-server" else "cpu", known)
-    for section, build in (("card", _card), ("unified", _unified)):
-        for known, entry in data[section].items():
+    kinds = (("card", _card), ("unified", _unified))
+    for section, build in kinds:
+        for known in _texts()[section]:
+            if _key(known) == key:
+                return build(known, _entry(section, known))
+    for section, build in kinds:
+        for known, entry in _entries(section).items():
             gib = round(entry.get("vram", 0) / 1024)
             if key in _names(known, gib) | _names(entry["name"], gib):
                 return build(known, entry)
-    for known, entry in data["apple"].items():
+    for known, entry in _entries("apple").items():
         if key.startswith(_key(known)) and key[len(_key(known)) :] in ("", *_sizes(entry["ram"])):
             return _apple(known, entry, key[len(_key(known)) :])
     spec = next(
@@ -70,8 +74,7 @@ def _find(name: str) -> Host:
 def _several(host: Host, count: int) -> Host:
     """A desktop board splits its lanes between two cards and holds no third."""
     gpu, name = host.gpus[0], f"{count}x {host.name}"
-    machines = _data()["machine"]
-    desktops = (machines["desktop"]["cpu"], machines["desktop-ddr4"]["cpu"])
+    desktops = (_entry("machine", "desktop")["cpu"], _entry("machine", "desktop-ddr4")["cpu"])
     if host.cpu.name in desktops and count > 2:
         host = _machine("workstation", name)
     elif host.cpu.name in desktops:
@@ -107,7 +110,7 @@ def _key(name: str) -> str:
 
 
 def _machine(machine: str, name: str) -> Host:
-    entry = _data()["machine"][machine]
+    entry = _entry("machine", machine)
     ram = parse_size(entry["ram"])
     return Host(
         name=name,
@@ -197,8 +200,35 @@ def _giga(value: float) -> int:
 
 
 @lru_cache(maxsize=1)
-def _data() -> dict[str, Any]:
+def _texts() -> dict[str, dict[str, str]]:
+    """profiles.toml cut into its tables: section -> name -> the lines that tell about it.
+
+    Parsing all of it would cost a tenth of the plan that follows.
+    """
+    with open(os.path.join(os.path.dirname(__file__), "profiles.toml"), encoding="utf-8") as file:
+        _, *tables = file.read().split("\n[")
+    found: dict[str, dict[str, str]] = {}
+    for table in tables:
+        header, _, body = table.partition("\n")
+        section, dot, name = header.partition("]")[0].partition(".")
+        rows = (
+            {name: f"[{name}]\n{body}"}
+            if dot
+            else {line.partition(" = ")[0]: line for line in body.splitlines()}
+        )
+        found.setdefault(section, {}).update(
+            (name, row) for name, row in rows.items() if name and not name.startswith("#")
+        )
+    return found
+
+
+@lru_cache(maxsize=64)
+def _entry(section: str, name: str) -> dict[str, Any]:
     import tomllib
 
-    with open(os.path.join(os.path.dirname(__file__), "profiles.toml"), "rb") as file:
-        return tomllib.load(file)
+    found: dict[str, Any] = tomllib.loads(_texts()[section][name])[name]
+    return found
+
+
+def _entries(section: str) -> dict[str, dict[str, Any]]:
+    return {name: _entry(section, name) for name in _texts()[section]}

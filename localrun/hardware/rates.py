@@ -8,9 +8,9 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 
 from localrun.hardware.facts import Cpu, Gpu, Ram
+from localrun.value import replace
 
 #: Sustained reads over the nominal rate of the channels; STREAM reaches 70 to 85 % of it.
 _SUSTAINED = 0.75

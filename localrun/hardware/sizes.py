@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from localrun.errors import UsageError
 from localrun.hardware.facts import Gpu, Host
 from localrun.units import GIB
+from localrun.value import replace
 
 
 def override(

@@ -10,10 +10,11 @@ import re
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from localrun.errors import UsageError
 from localrun.model.entry import Entry, entry_of
+from localrun.value import dataclass
 
 _PATH = Path(__file__).with_name("catalog.toml")
 _ENTRY = "\n[[model]]\n"
@@ -22,7 +23,8 @@ _ALIASES = re.compile(r"^aliases = \[([^]]*)\] *(?:#.*)?$", re.MULTILINE)
 _SEPARATORS = re.compile(r"[^a-z0-9]+")
 
 
-class Invented(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Invented:
     """Names that articles made up, and what exists instead."""
 
     names: tuple[str, ...]
@@ -30,7 +32,8 @@ class Invented(NamedTuple):
     instead: tuple[str, ...]
 
 
-class Catalog(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Catalog:
     """The text cut into entries, each found by its plain name. Made by `load_catalog`."""
 
     head: str  # sources and invented names

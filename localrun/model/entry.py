@@ -1,23 +1,21 @@
-"""One catalogue entry as a value, and its making out of the parsed TOML: figures, files, licence, sources.
-
-Named tuples, not dataclasses: each of those takes a millisecond to make, which every `plan` would pay.
-"""
+"""One catalogue entry as a value, and its making out of the parsed TOML: figures, files, licence, sources."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from localrun.model.facts import Shape
 from localrun.model.quants import quant_name
 from localrun.units import parse_size
+from localrun.value import dataclass, replace
 
 if TYPE_CHECKING:
     from localrun.model.vision import Vision
 
 
-class PublishedFile(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class PublishedFile:
     """One quant in a repository."""
 
     quant: str
@@ -28,7 +26,8 @@ class PublishedFile(NamedTuple):
     source: str
 
 
-class Repo(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Repo:
     """One Hugging Face repository of GGUF files of a model."""
 
     name: str  # "owner/repo"
@@ -40,14 +39,16 @@ class Repo(NamedTuple):
     source: str
 
 
-class License(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class License:
     id: str
     name: str
     note: str  # what it asks beyond naming it
     source: str
 
 
-class Ollama(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Ollama:
     """What Ollama's library has of a model: a tag that can be pulled, or why there is none."""
 
     tag: str
@@ -55,14 +56,16 @@ class Ollama(NamedTuple):
     source: str
 
 
-class Template(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Template:
     file: str  # in llama.cpp's models/templates, "" = none
     carried: bool  # the published GGUF files have a template of their own
     note: str
     source: str
 
 
-class Entry(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Entry:
     """One model of the catalogue."""
 
     name: str

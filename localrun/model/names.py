@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from localrun.errors import UsageError
 from localrun.model.catalog import Catalog
 from localrun.model.entry import Entry
+from localrun.value import dataclass
 
 if TYPE_CHECKING:
     from localrun.model.sources import HubRef, UrlRef
@@ -16,15 +17,18 @@ if TYPE_CHECKING:
 _OLLAMA = re.compile(r"(?P<name>[A-Za-z0-9][\w./-]*)(?::(?P<tag>[\w.-]+))?", re.ASCII)
 
 
-class CatalogName(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class CatalogName:
     entry: Entry
 
 
-class LocalPath(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class LocalPath:
     path: Path  # as given; for a split model any of its shards
 
 
-class OllamaName(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class OllamaName:
     name: str
     tag: str = "latest"
 

@@ -7,9 +7,9 @@ before it, so that the tensors must be asked in the order in which `llama-quanti
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 from localrun.model.ggml_types import TYPES, is_quantized
+from localrun.value import dataclass
 
 #: quant -> the type that its tensors get when no rule says otherwise
 DEFAULT_TYPE: dict[str, str] = {
@@ -94,7 +94,8 @@ def may_quantize(name: str, dims: tuple[int, ...]) -> bool:
     return not flat and name.endswith("weight") and not any(part in name for part in _KEPT)
 
 
-class Mix(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Mix:
     """What the rules need to know of a model and of the quant that it is to get."""
 
     quant: str

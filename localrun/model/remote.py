@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 
 from localrun.config import Paths
 from localrun.errors import HeaderError, LocalrunError
@@ -17,6 +16,7 @@ from localrun.model.retry import Unreachable
 from localrun.model.transfer import Http, Refused
 from localrun.model.variants import RepoFile, Variant, check_whole
 from localrun.native import Header
+from localrun.value import dataclass
 
 _IN_FLIGHT = 3
 

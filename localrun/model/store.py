@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 from localrun.config import Paths
@@ -13,6 +12,7 @@ from localrun.model import hub_cache
 from localrun.model.fetch import STAGING
 from localrun.model.files import disk_errors
 from localrun.model.variants import RepoFile, projectors_of, variants_of
+from localrun.value import dataclass
 
 HUB, OURS = "hugging face", "models"
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from localrun._ffi import ffi, lib
 from localrun.errors import UsageError
+from localrun.value import dataclass
 
 _TYPES = {
     ffi.string(name).decode("ascii").lower(): i

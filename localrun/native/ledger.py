@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 from localrun._ffi import ffi, lib
+from localrun.value import dataclass
 
 Kind = Literal["full", "window", "chunk"]
 _KINDS = {"full": lib.LR_LEDGER_FULL, "window": lib.LR_LEDGER_WINDOW, "chunk": lib.LR_LEDGER_CHUNK}

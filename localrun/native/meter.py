@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from threading import Lock
 
 from localrun._ffi import ffi, lib
+from localrun.value import dataclass
 
 
 @dataclass(frozen=True, slots=True)

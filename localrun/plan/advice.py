@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from localrun.hardware.facts import Host
 from localrun.plan.choose import LADDER, Choice, contexts
 from localrun.plan.companions import MTP
@@ -12,6 +10,7 @@ from localrun.plan.placement import block_of
 from localrun.plan.speed import missing_bytes
 from localrun.plan.values import Plan, Verdict, Wanted
 from localrun.units import format_size
+from localrun.value import replace
 
 _COMPANIONS = {
     "mmproj": "vision projector (estimated graph)",

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 
 from localrun.plan.fit import Candidate, Fitter, on_gpu
 from localrun.plan.memory import GPU_MARGIN
 from localrun.plan.placement import layer_devices
 from localrun.plan.values import Settings
 from localrun.units import MIB
-from localrun.value import dataclass
+from localrun.value import dataclass, replace
 
 #: What --fit leaves free on every GPU (common.h: fit_params_target).
 FIT_MARGIN = 1024 * MIB

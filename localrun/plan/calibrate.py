@@ -8,7 +8,6 @@ neither a model that ran a hundred times nor one wild measurement decides.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import fields, replace
 from math import exp, isfinite, log
 from types import MappingProxyType
 from zlib import crc32
@@ -17,7 +16,7 @@ from localrun.plan.kv import kv_cache
 from localrun.plan.rates import DEFAULT, FILL, Rates
 from localrun.plan.speed import Traffic, fingerprint
 from localrun.plan.values import Plan
-from localrun.value import dataclass
+from localrun.value import dataclass, replace
 
 #: A run that is off by more says something of itself, not of the machine: it counts as if off by this.
 _MOST_OFF = 4.0
@@ -30,7 +29,7 @@ _RECENT = 9
 
 def figures(base: Rates = DEFAULT) -> int:
     """A number that changes with the constants: what older ones foretold cannot be compared."""
-    return crc32(repr([(f.name, _plain(getattr(base, f.name))) for f in fields(base)]).encode())
+    return crc32(repr([(name, _plain(getattr(base, name))) for name in base.__match_args__]).encode())
 
 
 def _plain(value: object) -> object:

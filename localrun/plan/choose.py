@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from math import log2
 
 from localrun.errors import UsageError
@@ -16,7 +15,7 @@ from localrun.plan.quality import ACCEPTABLE, cache_loss, loss
 from localrun.plan.rates import Rates
 from localrun.plan.values import Goal, Settings, Verdict, Wanted
 from localrun.units import GIB, MIB
-from localrun.value import dataclass
+from localrun.value import dataclass, replace
 
 #: Contexts that are tried, largest first; the trained one is put before those that it is above.
 LADDER = (10485760, 4194304, 1048576, 524288, 262144, 163840, 131072, 65536, 32768, 16384, 8192, 4096)

@@ -6,8 +6,6 @@ and a card that the model filled has no room for them.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from localrun.errors import UsageError
 from localrun.hardware.facts import Backend, Host
 from localrun.model.facts import Model, Projector, Shape
@@ -17,6 +15,7 @@ from localrun.plan.kv import context, pad, row_bytes
 from localrun.plan.placement import device_names, layer_devices
 from localrun.plan.values import Companion, Settings
 from localrun.units import MIB
+from localrun.value import replace
 
 #: llama.cpp's name for drafting with a model's own next-token blocks.
 MTP = "draft-mtp"

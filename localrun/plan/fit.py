@@ -8,16 +8,16 @@ memory, so each is found by bisection rather than tried out.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import field, replace
 
 from localrun.hardware.facts import Host
 from localrun.model.facts import Model
 from localrun.plan.kv import KvLayout
 from localrun.plan.memory import Sizer
+from localrun.plan.placement import Rules, classify
 from localrun.plan.rates import Rates
 from localrun.plan.speed import Traffic
 from localrun.plan.values import DeviceMemory, Settings, Verdict, Wanted
-from localrun.value import dataclass
+from localrun.value import dataclass, field, replace
 
 RANK: dict[Verdict, int] = {"fits": 2, "pages": 1, "too-big": 0}
 
@@ -68,8 +68,7 @@ class Fitter:
 
     @classmethod
     def of(cls, model: Model, host: Host, wanted: Wanted, settings: Settings, rates: Rates) -> Fitter:
-        sizer, traffic = Sizer.of(model, host, settings), Traffic.of(model, host, settings, rates)
-        return cls(model, host, wanted, sizer, traffic, _counted(settings))
+        return cls(model, host, wanted, *_sums_of(model, host, settings, rates), _counted(settings))
 
     def evaluate(self, settings: Settings) -> Candidate:
         """Quick for what was counted in; other overrides or repacking take a walk over all tensors, once."""
@@ -86,8 +85,7 @@ class Fitter:
         if key == self.counted:
             return self.sizer, self.traffic
         if key not in self.others:
-            sizer = Sizer.of(self.model, self.host, settings)
-            self.others[key] = sizer, Traffic.of(self.model, self.host, settings, self.traffic.rates)
+            self.others[key] = _sums_of(self.model, self.host, settings, self.traffic.rates)
         return self.others[key]
 
     def best(self, settings: Settings) -> Candidate:
@@ -126,20 +124,28 @@ class Fitter:
         most = self._moe_layers()
         if on_gpu(full) or not most:
             return [full]
-        least = bisect(1, most, lambda n: on_gpu(self._at(settings, layers, n)))
+        least = bisect(1, most, lambda n: self._on_gpu(settings, layers, n))
         return [self._at(settings, layers, least)]
 
     def _by_layers(self, settings: Settings, n_cpu_moe: int) -> list[Candidate]:
         """As many whole layers on the GPUs as fit."""
         head = self.model.shape.n_layers + 1
-        fewer = bisect(0, head, lambda n: on_gpu(self._at(settings, head - n, n_cpu_moe)))
+        fewer = bisect(0, head, lambda n: self._on_gpu(settings, head - n, n_cpu_moe))
         return [self._at(settings, head - fewer, n_cpu_moe)]
 
     def _at(self, settings: Settings, layers: int, n_cpu_moe: int) -> Candidate:
+        return self.evaluate(self._placed(settings, layers, n_cpu_moe))
+
+    def _on_gpu(self, settings: Settings, layers: int, n_cpu_moe: int) -> bool:
+        """`on_gpu` of `_at`, whose speed is not looked at."""
+        chosen = self._placed(settings, layers, n_cpu_moe)
+        return _within(self._sums(chosen)[0].memory(chosen))
+
+    def _placed(self, settings: Settings, layers: int, n_cpu_moe: int) -> Settings:
         chosen = replace(settings, n_gpu_layers=layers, n_cpu_moe=n_cpu_moe)
         if len(self.host.gpus) > 1 and layers > 0 and self.wanted.tensor_split is None:
-            chosen = replace(chosen, tensor_split=self.split(chosen))
-        return self.evaluate(chosen)
+            return replace(chosen, tensor_split=self.split(chosen))
+        return chosen
 
     def split(self, settings: Settings) -> tuple[float, ...]:
         """How many layers each GPU takes, as `-ts` counts: by bytes, for experts make layers unequal."""
@@ -168,6 +174,11 @@ class Fitter:
         return [*sizes, weights.head.gpu[1]]
 
 
+def _sums_of(model: Model, host: Host, settings: Settings, rates: Rates) -> tuple[Sizer, Traffic]:
+    walk = tuple(classify(model, Rules.of(model, host, settings)))
+    return Sizer.of(model, host, settings, walk), Traffic.of(model, host, settings, rates, walk)
+
+
 def _counted(settings: Settings) -> tuple[object, ...]:
     return settings.override_tensor, settings.repack, settings.spec_type
 
@@ -186,7 +197,11 @@ def _fill(sizes: list[int], room: list[float]) -> list[int]:
 
 def on_gpu(candidate: Candidate) -> bool:
     """Whether no GPU is over its budget."""
-    return all(d.total <= d.budget for d in candidate.memory[:-1])
+    return _within(candidate.memory)
+
+
+def _within(memory: tuple[DeviceMemory, ...]) -> bool:
+    return all(d.total <= d.budget for d in memory[:-1])
 
 
 def bisect(low: int, high: int, good: Callable[[int], bool]) -> int:

@@ -7,7 +7,6 @@ to leave out. Its verdict is that of the plan that this gives.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from typing import Any
 
 from localrun.errors import LocalrunError
@@ -19,6 +18,7 @@ from localrun.plan.quality import loss
 from localrun.plan.rates import Rates
 from localrun.plan.values import Alternative, Plan, Wanted
 from localrun.units import GIB, format_size
+from localrun.value import replace
 
 #: No more than this many: a page, not a report.
 _MOST = 6

@@ -147,21 +147,30 @@ def padding(shape: Shape, settings: Settings, row: int, align: int) -> tuple[int
     size = context(shape, settings)
     counts = _cells(shape, settings, size)
     windowed = shape.swa_layers or (False,) * shape.n_layers
+    known: dict[tuple[int, bool], int] = {}  # blocks are alike but for these two
     added = []
-    for il, heads in enumerate(shape.n_head_kv):
-        cells = counts[1 if windowed[il] else 0] * size.streams
-        tensors = [(settings.cache_type_k, heads * shape.head_dim_k)]
-        if shape.indexer_heads:
-            tensors.append((settings.cache_type_k, shape.indexer_head_dim))
-        if not shape.mla_head_dim_k:
-            tensors.append((settings.cache_type_v, heads * shape.head_dim_v))
-        extra = 0
-        for kind, n in tensors if il < shape.n_layers - shape.n_nextn else ():
-            stored = row_bytes(kind, n) * cells
-            short = -n % row if KV_TYPES[kind][0] > 1 else 0
-            extra += pad(stored + row_bytes(kind, short), align) - stored
-        added.append(extra)
-    return tuple(added)
+    for key in zip(shape.n_head_kv, windowed, strict=True):
+        if key not in known:
+            heads, swa = key
+            cells = counts[1 if swa else 0] * size.streams
+            known[key] = _block_padding(shape, settings, heads, cells, row, align)
+        added.append(known[key])
+    trunk = shape.n_layers - shape.n_nextn
+    return (*added[:trunk], *(0 for _ in added[trunk:]))
+
+
+def _block_padding(shape: Shape, settings: Settings, heads: int, cells: int, row: int, align: int) -> int:
+    tensors = [(settings.cache_type_k, heads * shape.head_dim_k)]
+    if shape.indexer_heads:
+        tensors.append((settings.cache_type_k, shape.indexer_head_dim))
+    if not shape.mla_head_dim_k:
+        tensors.append((settings.cache_type_v, heads * shape.head_dim_v))
+    extra = 0
+    for kind, n in tensors:
+        stored = row_bytes(kind, n) * cells
+        short = -n % row if KV_TYPES[kind][0] > 1 else 0
+        extra += pad(stored + row_bytes(kind, short), align) - stored
+    return extra
 
 
 def windowed_cells(shape: Shape, settings: Settings) -> int:
@@ -182,16 +191,14 @@ def rows(shape: Shape, settings: Settings) -> list[int]:
     indexer = row_bytes(settings.cache_type_k, shape.indexer_head_dim) if shape.indexer_heads else 0
     # Without flash attention values are stored transposed, each layer as wide as the widest.
     widest = max(shape.n_head_kv, default=0) if settings.flash_attn == "off" else 0
-    found = []
-    for il, heads in enumerate(shape.n_head_kv):
-        if il >= shape.n_layers - shape.n_nextn:
-            found.append(0)
-            continue
+    trunk = shape.n_layers - shape.n_nextn
+    known = {}
+    for heads in set(shape.n_head_kv[:trunk]):
         row = row_bytes(settings.cache_type_k, heads * shape.head_dim_k) + indexer
         if not mla:
             row += row_bytes(settings.cache_type_v, (widest or heads) * shape.head_dim_v)
-        found.append(row)
-    return found
+        known[heads] = row
+    return [known[heads] for heads in shape.n_head_kv[:trunk]] + [0] * (len(shape.n_head_kv) - trunk)
 
 
 def _all_full(rows: list[int], streams: int, cells: int) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import field
+from collections.abc import Sequence
 from itertools import accumulate
 from operator import add
 
@@ -12,11 +12,11 @@ from localrun.plan.companions import by_device, draft_settings, next_token_rows,
 from localrun.plan.compute import CONTEXT, graph_of, graphs_of, host_overhead, planned
 from localrun.plan.graph import Estimate, Graph
 from localrun.plan.kv import KvLayout, kv_cache, padding
-from localrun.plan.placement import ALIGN, ROW_PADDING, Placement, place
+from localrun.plan.placement import ALIGN, ROW_PADDING, Classified, Placement, place
 from localrun.plan.values import Companion, DeviceMemory, Settings
 from localrun.plan.weights import Weights, spans
 from localrun.units import MIB
-from localrun.value import dataclass
+from localrun.value import dataclass, field
 
 #: Left free on a device: what other programs may take while the model runs, and fragmentation.
 GPU_MARGIN = 256 * MIB
@@ -80,8 +80,8 @@ class Sizer:
     _known: dict[tuple[object, ...], _Context] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, model: Model, host: Host, settings: Settings) -> Sizer:
-        return cls(model, host, Weights.of(model, host, settings))
+    def of(cls, model: Model, host: Host, settings: Settings, walk: Sequence[Classified] = ()) -> Sizer:
+        return cls(model, host, Weights.of(model, host, settings, walk=walk))
 
     def memory(self, settings: Settings) -> tuple[DeviceMemory, ...]:
         return _devices(self.host, settings, self.weights.place(settings), self._of(settings))

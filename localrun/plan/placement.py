@@ -11,8 +11,7 @@ import re
 import struct
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from enum import Enum
+from enum import IntEnum
 from functools import lru_cache
 from itertools import accumulate
 
@@ -21,7 +20,7 @@ from localrun.hardware.facts import Gpu, Host
 from localrun.model.facts import Model, Tensor
 from localrun.plan.repack import instructions, packed_bytes, repackable
 from localrun.plan.values import Settings
-from localrun.value import dataclass
+from localrun.value import dataclass, replace
 
 #: What `-ncmoe N` matches in the first N blocks (common.h: LLM_FFN_EXPS_REGEX).
 _EXPERTS = re.compile(r"blk\.(\d+)\.ffn_(up|down|gate|gate_up)_(ch|)exps")
@@ -193,7 +192,7 @@ def block_of(name: str) -> int:
     return int(number) if number.isdigit() else -1
 
 
-class Group(Enum):
+class Group(IntEnum):
     """How a tensor finds its device."""
 
     BLOCK = 0  # with its block
@@ -204,8 +203,12 @@ class Group(Enum):
     PINNED = 5  # by -ot
 
 
-def classify(model: Model, rules: Rules) -> Iterator[tuple[Tensor, int, Group, int]]:
-    """(tensor, block, group, pinned device) of every tensor that the engine loads, copies included."""
+#: tensor, block, group, pinned device
+Classified = tuple[Tensor, int, Group, int]
+
+
+def classify(model: Model, rules: Rules) -> Iterator[Classified]:
+    """Every tensor that the engine loads, copies included."""
     tied = not any(tensor.name == "output.weight" for tensor in model.tensors)
     for tensor in model.tensors:
         il, group = group_of(tensor.name)

@@ -7,7 +7,6 @@ plan = make_plan(offers, host, Wanted(...))      a catalogue entry: every quanti
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 from localrun.hardware.facts import Gpu, Host
 from localrun.model.facts import Model
@@ -20,6 +19,7 @@ from localrun.plan.rates import DEFAULT, Rates
 from localrun.plan.speed import speed_of
 from localrun.plan.values import Kv, Plan, Wanted
 from localrun.units import MIB
+from localrun.value import replace
 
 #: The smallest graph that any model of use has.
 _GRAPH = 64 * MIB

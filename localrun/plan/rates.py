@@ -7,10 +7,9 @@ runs; docs/speed.md lists both. What was measured on the machine at hand replace
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field
 from types import MappingProxyType
 
-from localrun.value import dataclass
+from localrun.value import dataclass, field
 
 #: Bytes of weights that one thread multiplies with one token per second, read from RAM.
 #: AVX2 build of 2026-10-01 on an EPYC 9004 at about 3.5 GHz, one thread.

@@ -7,13 +7,14 @@ the one before. Prompts are bound by compute, or by moving experts over the bus.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import accumulate, pairwise
 from math import prod
 
 from localrun.hardware.facts import Gpu, Host
-from localrun.model.facts import Model, Shape
+from localrun.model.facts import Model, Shape, Tensor
 from localrun.plan.kv import KvLayout
-from localrun.plan.placement import Group, Rules, classify, layer_devices
+from localrun.plan.placement import Classified, Group, Rules, classify, layer_devices
 from localrun.plan.rates import DISK_BANDWIDTH, FILL, GPU_BANDWIDTH, LINK, RAM_BANDWIDTH, Rates
 from localrun.plan.values import Band, DeviceMemory, Settings, Speed
 from localrun.plan.weights import spans
@@ -81,6 +82,45 @@ class Attention:
         )
 
 
+#: dense, active, dense_s, active_s, experts, flops, prompt_s, prompt_active_s: what a tensor or a block
+#: adds to `Traffic`.
+_Row = tuple[float, float, float, float, float, float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class _Counted:
+    """What turns a tensor into its row."""
+
+    rules: Rules
+    rates: Rates
+    shape: Shape
+    threads: int
+    bandwidth: float
+
+    def row(self, tensor: Tensor, routed: bool) -> _Row:
+        shape, rates = self.shape, self.rates
+        share = shape.n_expert_used / shape.n_expert if shape.n_expert else 1.0
+        part = share if routed else 1.0
+        touched, work = tensor.bytes * part, 2.0 * prod(tensor.dims) * part
+        packed = self.rules.repacks(tensor)
+        seconds = rates.cpu_seconds(tensor.type, touched, self.threads, self.bandwidth, packed, routed)
+        prompt = rates.prompt_seconds(tensor.type, work, self.threads, packed)
+        if not routed:
+            return touched, 0.0, seconds, 0.0, 0.0, work, prompt, 0.0
+        prompt *= rates.prompt_routed
+        return 0.0, touched, 0.0, seconds, float(tensor.bytes), work, prompt, prompt
+
+
+def _added(blocks: list[list[_Row]]) -> list[list[float]]:
+    """One row by block. Blocks are mostly alike: each kind of them is added up once."""
+    known: dict[tuple[int, ...], list[float]] = {}
+    for rows in blocks:
+        kind = tuple(map(id, rows))
+        if kind not in known:
+            known[kind] = [sum(column) for column in zip(*rows, strict=True)] or [0.0] * 8
+    return [known[tuple(map(id, rows))] for rows in blocks]
+
+
 @dataclass(frozen=True, slots=True)
 class Traffic:
     """A model's bytes per token, added up once: prefix sums over the blocks, index i = blocks 0..i-1."""
@@ -107,51 +147,44 @@ class Traffic:
     factor: float  # seconds of this very model, measured over expected
 
     @classmethod
-    def of(cls, model: Model, host: Host, settings: Settings, rates: Rates) -> Traffic:
-        """Of `settings` only override_tensor, repack and threads count."""
+    def of(
+        cls,
+        model: Model,
+        host: Host,
+        settings: Settings,
+        rates: Rates,
+        walk: Sequence[Classified] = (),
+    ) -> Traffic:
+        """Of `settings` only override_tensor, repack and threads count. `walk`: as for `Weights.of`."""
         rules = Rules.of(model, host, settings)
         trunk = model.shape.n_layers - model.shape.n_nextn
         shape, threads = model.shape, min(settings.threads, max(host.cpu.cores, 1))
-        share = shape.n_expert_used / shape.n_expert if shape.n_expert else 1.0
-        rows = [[0.0] * 8 for _ in range(shape.n_layers)]
+        blocks: list[list[_Row]] = [[] for _ in range(shape.n_layers)]
         gpu_experts = rates.gpu_experts(shape.n_expert_used)
         head, head_s = 0.0, 0.0
         pinned: list[tuple[int, int, float, float, float]] = []
-        bandwidth = float(host.ram.bandwidth or RAM_BANDWIDTH)
-        known: dict[tuple[object, ...], tuple[float, float, float, float]] = {}
-        for tensor, il, group, device in classify(model, rules):
+        counted = _Counted(rules, rates, shape, threads, float(host.ram.bandwidth or RAM_BANDWIDTH))
+        known: dict[tuple[object, ...], _Row] = {}
+        for tensor, il, group, device in walk or classify(model, rules):
             # What drafts (next-token blocks) is not counted: neither its cost nor its gain is known.
             if il >= trunk or group is Group.CPU or len(tensor.dims) < 2:
                 continue
-            routed = group is Group.EXPERT or (group is Group.PINNED and "_exps." in tensor.name)
-            key = (tensor.type, tensor.dims, routed)
-            if key not in known:
-                part = share if routed else 1.0
-                touched, work, packed = (
-                    tensor.bytes * part,
-                    2.0 * prod(tensor.dims) * part,
-                    rules.repacks(tensor),
-                )
-                seconds = rates.cpu_seconds(tensor.type, touched, threads, bandwidth, packed, routed)
-                prompt = rates.prompt_seconds(tensor.type, work, threads, packed)
-                known[key] = touched, seconds, work, prompt * (rates.prompt_routed if routed else 1.0)
-            touched, seconds, work, prompt = known[key]
+            key = (tensor.type, tensor.dims, group)
+            row = known.get(key)
+            if row is None or group is Group.PINNED:
+                routed = group is Group.EXPERT or (group is Group.PINNED and "_exps." in tensor.name)
+                row = known[key] = counted.row(tensor, routed)
+                if group is Group.PINNED and il >= 0:
+                    touched, seconds = row[0] + row[1], row[2] + row[3]
+                    read = touched / (gpu_experts if routed else 1.0)
+                    pinned.append((device, il, touched, read, seconds))
+                    row = (0.0, 0.0, 0.0, 0.0, 0.0, row[5], row[6], 0.0)
             if il < 0:
-                head, head_s = head + touched, head_s + seconds
-                continue
-            row = rows[il]
-            row[5] += work
-            row[6] += prompt
-            if group is Group.PINNED:
-                pinned.append((device, il, touched, touched / (gpu_experts if routed else 1.0), seconds))
-                continue
-            row[1 if routed else 0] += touched
-            row[3 if routed else 2] += seconds
-            if routed:
-                row[4] += tensor.bytes
-                row[7] += prompt
+                head, head_s = head + row[0] + row[1], head_s + row[2] + row[3]
+            else:
+                blocks[il].append(row)
         dense, active, dense_s, active_s, experts, flops, prompt_s, prompt_active_s = (
-            tuple(accumulate((row[i] for row in rows), initial=0.0)) for i in range(8)
+            tuple(accumulate(column, initial=0.0)) for column in zip(*_added(blocks), strict=True)
         )
         factor = rates.models.get(fingerprint(model), 1.0) if rates.models else 1.0
         return cls(host, rates, shape.n_layers, shape.n_vocab, gpu_experts, dense, active, dense_s, active_s, experts,

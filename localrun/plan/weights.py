@@ -5,13 +5,17 @@ Same rules and same bytes as `placement.place`, in closed form: prefix sums over
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import accumulate
 
 from localrun.hardware.facts import Host
-from localrun.model.facts import Model
-from localrun.plan.placement import Group, Placement, Rules, classify, layer_devices
+from localrun.model.facts import Model, Tensor
+from localrun.plan.placement import Classified, Group, Placement, Rules, classify, layer_devices
 from localrun.plan.values import Settings
 from localrun.value import dataclass
+
+#: gpu, stuck, stuck_repacked, cpu, repacked, widest: what a tensor or a block adds to `Sums`.
+_Row = tuple[int, int, int, int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +30,8 @@ class Sums:
     widest: tuple[int, ...]  # the largest weight that large batches copy to a GPU
 
     @classmethod
-    def over(cls, blocks: list[list[int]]) -> Sums:
-        """From one [gpu, stuck, stuck_repacked, cpu, repacked, widest] by block."""
+    def over(cls, blocks: list[_Row]) -> Sums:
+        """From one row by block."""
         gpu, stuck, stuck_repacked, cpu, repacked = (
             tuple(accumulate((row[i] for row in blocks), initial=0)) for i in range(5)
         )
@@ -51,40 +55,49 @@ class Weights:
     pinned_widest: int
 
     @classmethod
-    def of(cls, model: Model, host: Host, settings: Settings, build: frozenset[str] | None = None) -> Weights:
-        """Of `settings` only override_tensor and repack count here. Raises UsageError for bad overrides."""
+    def of(
+        cls,
+        model: Model,
+        host: Host,
+        settings: Settings,
+        build: frozenset[str] | None = None,
+        walk: Sequence[Classified] = (),
+    ) -> Weights:
+        """Of `settings` only override_tensor and repack count here. Raises UsageError for bad overrides.
+
+        `walk`: what `classify` gives for these, where the caller has it.
+        """
         rules = Rules.of(model, host, settings, build)
         n, cpu = model.shape.n_layers, len(rules.devices) - 1
-        rest = [[0] * 6 for _ in range(n)]
-        experts = [[0] * 6 for _ in range(n)]
-        head, copies, pinned, pinned_repacked, copied = [0] * 6, [0] * 6, [0] * (cpu + 1), 0, 0
-        known: dict[tuple[object, ...], tuple[bool, int, int, int, int]] = {}
-        for tensor, il, group, device in classify(model, rules):
-            key = (tensor.type, tensor.dims, group)
-            if key not in known:
-                repacked = rules.cpu_bytes(tensor) if rules.repacks(tensor) else 0
-                known[key] = (rules.gpu_takes(tensor), rules.gpu_bytes(tensor), rules.cpu_bytes(tensor),
-                              repacked, rules.copies(tensor))  # fmt: skip
-            takes, on_gpu, on_cpu, repacked, copies_of = known[key]
-            if group in (Group.PINNED, Group.CPU):
+        rest: list[list[_Row]] = [[] for _ in range(n)]
+        experts: list[list[_Row]] = [[] for _ in range(n)]
+        head: list[_Row] = []
+        copies: list[_Row] = []
+        pinned, pinned_repacked, copied = [0] * (cpu + 1), 0, 0
+        known: dict[tuple[object, ...], _Row] = {}
+        for tensor, il, group, device in walk or classify(model, rules):
+            if group is Group.PINNED or group is Group.CPU:
                 at = device if group is Group.PINNED else cpu
-                pinned[at] += on_cpu if at == cpu else on_gpu
-                pinned_repacked += repacked if at == cpu else 0
-                copied = max(copied, copies_of if at == cpu else 0)
+                if at != cpu:
+                    pinned[at] += rules.gpu_bytes(tensor)
+                    continue
+                pinned[cpu] += rules.cpu_bytes(tensor)
+                pinned_repacked += rules.cpu_bytes(tensor) if rules.repacks(tensor) else 0
+                copied = max(copied, rules.copies(tensor))
                 continue
-            row = rest[il] if group is Group.BLOCK else experts[il] if group is Group.EXPERT else head
-            row = copies if group is Group.COPIES else row
-            size = 0 if group is Group.HEAD and rules.shared(model, tensor, group) else on_cpu
-            if takes:
-                row[0] += on_gpu
+            key = (tensor.type, tensor.dims, group)
+            row = known.get(key)
+            if row is None:
+                row = known[key] = _row(rules, model, tensor, group)
+            if group is Group.BLOCK:
+                rest[il].append(row)
+            elif group is Group.EXPERT:
+                experts[il].append(row)
             else:
-                row[1] += size
-                row[2] += repacked
-            row[3] += size
-            row[4] += repacked
-            row[5] = max(row[5], copies_of)
-        return cls(rules, host, n, Sums.over(rest), Sums.over(experts), Sums.over([head]),
-                   Sums.over([copies]), tuple(pinned), pinned_repacked, copied)  # fmt: skip
+                (copies if group is Group.COPIES else head).append(row)
+        return cls(rules, host, n, Sums.over(_added(rest)), Sums.over(_added(experts)),
+                   Sums.over(_added([head])), Sums.over(_added([copies])),
+                   tuple(pinned), pinned_repacked, copied)  # fmt: skip
 
     def place(self, settings: Settings) -> Placement:
         """The same as `placement.place` with these settings, in the time of a few additions."""
@@ -120,6 +133,29 @@ class Weights:
         weights[device] += sums.gpu[stop] - sums.gpu[start]
         weights[cpu] += sums.stuck[stop] - sums.stuck[start]
         return sums.stuck_repacked[stop] - sums.stuck_repacked[start]
+
+
+def _row(rules: Rules, model: Model, tensor: Tensor, group: Group) -> _Row:
+    on_cpu = 0 if group is Group.HEAD and rules.shared(model, tensor, group) else rules.cpu_bytes(tensor)
+    repacked = rules.cpu_bytes(tensor) if rules.repacks(tensor) else 0
+    copies = rules.copies(tensor)
+    if rules.gpu_takes(tensor):
+        return rules.gpu_bytes(tensor), 0, 0, on_cpu, repacked, copies
+    return 0, on_cpu, repacked, on_cpu, repacked, copies
+
+
+def _added(blocks: list[list[_Row]]) -> list[_Row]:
+    """One row by block. Blocks are mostly alike: each kind of them is added up once."""
+    known: dict[tuple[int, ...], _Row] = {}
+    found = []
+    for rows in blocks:
+        kind = tuple(map(id, rows))
+        if kind not in known:
+            *sums, widest = zip(*rows, strict=True) if rows else ((0,),) * 6
+            gpu, stuck, stuck_repacked, cpu, repacked = map(sum, sums)
+            known[kind] = gpu, stuck, stuck_repacked, cpu, repacked, max(widest)
+        found.append(known[kind])
+    return found
 
 
 def spans(layers: tuple[int, ...]) -> list[tuple[int, int, int]]:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any, NoReturn, cast
 
 from localrun.errors import UsageError
 from localrun.plan.values import FlashAttn, Settings
 from localrun.recipe.values import Launch
 from localrun.units import MIB
+from localrun.value import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os.path
 from collections.abc import Callable, Iterator
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from localrun.model.ollama_name import is_cloud, parse_name
 from localrun.plan.values import Plan
@@ -17,13 +17,15 @@ from localrun.recipe import modelfile_machine
 from localrun.recipe.modelfile import Command, Modelfile, ModelfileError, parse
 from localrun.recipe.modelfile_params import COMMANDS, IGNORED, KINDS, convert, hint_for, version
 from localrun.recipe.modelfile_text import text_warnings
+from localrun.value import dataclass
 
 Exists = Callable[[str], bool]
 _WEIGHTS = (".gguf", ".bin", ".safetensors")
 _ONCE = frozenset({"template", "system", "adapter", "renderer", "parser", "requires"})
 
 
-class Finding(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Finding:
     severity: Literal["error", "warning"]
     line: int  # from 1
     column: int

@@ -7,6 +7,7 @@ from localrun.model.facts import Model
 from localrun.model.sized import repo_of
 from localrun.recipe.modelfile_params import KINDS
 from localrun.recipe.modelfile_plan import Extras
+from localrun.value import replace
 
 #: Ollama's own quantization in its library, where nothing else is said.
 _LIBRARY_QUANT = "Q4_K_M"
@@ -31,7 +32,7 @@ def extras_for(entry: Entry, model: Model) -> Extras:
         not model.chat_template and entry.name.startswith("deepseek-v3.2")
     ):
         renderer, parser = _DEEPSEEK
-        extras = extras._replace(renderer=renderer, parser=parser, lost=(_NO_DSML,))
+        extras = replace(extras, renderer=renderer, parser=parser, lost=(_NO_DSML,))
     return extras
 
 

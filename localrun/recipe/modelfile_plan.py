@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os.path
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from localrun.errors import DoesNotFit, LocalrunError
 from localrun.plan.values import Alternative, Plan
@@ -16,6 +15,7 @@ from localrun.recipe.modelfile_params import KINDS
 from localrun.recipe.modelfile_render import comment, render
 from localrun.recipe.ollama_env import LLAMA_SERVER, Environment, Version, shell_lines, split_plan
 from localrun.units import format_size
+from localrun.value import dataclass
 
 #: The server that the facts here were read from; newer ones are taken to be like it.
 CURRENT: Version = (0, 33, 0)
@@ -23,7 +23,8 @@ CURRENT: Version = (0, 33, 0)
 _SINCE = {"deepseek32": "0.30.0"}
 
 
-class Extras(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Extras:
     """What a Modelfile holds besides the plan. Empty means: leave it to the file or to Ollama."""
 
     tag: str = ""  # a name in Ollama's library, or hf.co/...: used in place of local files
@@ -40,7 +41,8 @@ class Extras(NamedTuple):
     lost: tuple[str, ...] = ()  # what Ollama cannot do with this model, in words
 
 
-class Export(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Export:
     text: str
     environment: Environment
     lost: tuple[str, ...]  # what neither can say, in words

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import re
 import shlex
-from typing import NamedTuple
 
 from localrun.errors import LocalrunError
 from localrun.plan.values import Plan, Settings
 from localrun.units import GIB, MIB
+from localrun.value import dataclass
 
 Environment = tuple[tuple[str, str], ...]
 Version = tuple[int, int, int]
@@ -26,7 +26,8 @@ _DROP_IN = "/etc/systemd/system/ollama.service.d/localrun.conf"
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
-class Split(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Split:
     """One plan, divided by where Ollama can be told of it."""
 
     environment: Environment

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from localrun.plan.values import Settings
+from localrun.value import dataclass
 
 
 @dataclass(frozen=True, slots=True)

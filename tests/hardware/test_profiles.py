@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import sys
+import tomllib
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from localrun.errors import UsageError
+from localrun.hardware import profiles
 from localrun.hardware.facts import Cpu, Host, Ram
 from localrun.hardware.profiles import profile, profile_names
 from localrun.hardware.sizes import override
@@ -172,3 +175,8 @@ def test_profiles_need_neither_psutil_nor_pynvml() -> None:
 def test_a_profile_is_a_value() -> None:
     assert profile("h100") == profile("h100")
     assert replace(profile("h100"), name="x") != profile("h100")
+
+
+def test_the_entries_that_are_cut_out_are_those_of_the_whole_file() -> None:
+    whole = tomllib.loads(Path(profiles.__file__).with_name("profiles.toml").read_text(encoding="utf-8"))
+    assert {section: profiles._entries(section) for section in profiles._texts()} == whole
