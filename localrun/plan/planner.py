@@ -14,7 +14,7 @@ from localrun.plan import advice, instead
 from localrun.plan.choose import Choice, Offer, choose, choose_quant, refine
 from localrun.plan.compute import CONTEXT
 from localrun.plan.fit import RANK, Candidate
-from localrun.plan.memory import budget, companions
+from localrun.plan.memory import budget, companions, ram_budget
 from localrun.plan.rates import DEFAULT, Rates
 from localrun.plan.speed import speed_of
 from localrun.plan.values import Kv, Plan, Wanted
@@ -43,7 +43,8 @@ def make_plan(
     wanted, host = wanted or Wanted(), _without_full_cards(host)
     offers: Sequence[Offer] = () if isinstance(model, Model) else model
     chosen, choice = _chosen(model, host, wanted, rates)
-    if _may_hide(choice.found, host, wanted):
+    smallest = min((o.bytes for o in offers), default=chosen.weights_bytes)
+    if _may_hide(choice.found, host, wanted) and _may_do_alone(choice.found, host, smallest):
         bare = _without(host, host.gpus)
         other, alone = _chosen(model, bare, wanted, rates)
         if RANK[alone.found.verdict] > RANK[choice.found.verdict]:
@@ -82,6 +83,11 @@ def _may_hide(found: Candidate, host: Host, wanted: Wanted) -> bool:
     a graph, through which the largest weight in RAM passes, and a small card has no room for that."""
     free = not wanted.n_gpu_layers and wanted.tensor_split is None and wanted.override_tensor is None
     return free and found.verdict == "too-big" and bool(host.gpus) and not any(g.unified for g in host.gpus)
+
+
+def _may_do_alone(found: Candidate, host: Host, smallest: int) -> bool:
+    """Whether RAM could do better, by size: what pages already can only fit whole, all but unloaded blocks."""
+    return found.verdict == "too-big" or smallest * 0.9 <= ram_budget(host)
 
 
 def _without_full_cards(host: Host) -> Host:
