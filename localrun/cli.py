@@ -6,7 +6,6 @@ Only click is imported here; everything else is imported by the command that nee
 
 from __future__ import annotations
 
-import contextlib
 import io
 import os
 import signal
@@ -27,7 +26,7 @@ from localrun.cli_options import (
     plan_options,
     serve_options,
 )
-from localrun.errors import LocalrunError
+from localrun.cli_run import run_command
 
 if TYPE_CHECKING:
     from localrun.commands.base import App
@@ -329,73 +328,7 @@ def main(argv: list[str] | None = None) -> None:
         # A file name or a model's word that the terminal's encoding lacks is escaped, not a crash.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    sys.exit(_run(sys.argv[1:] if argv is None else argv))
-
-
-def _run(argv: list[str]) -> int:
-    try:
-        status = _command(argv)
-        if sys.stdout is not None:
-            sys.stdout.flush()
-        return status
-    except (click.Abort, KeyboardInterrupt):
-        return 130
-    except BrokenPipeError:
-        _drop_output()
-        return 1
-    except OSError as failed:
-        if _verbose(argv):
-            raise
-        where = f"{failed.filename}: " if failed.filename else ""
-        _complain(LocalrunError(f"{where}{failed.strerror or failed}"))
-        _drop_output()
-        return 1
-
-
-def _command(argv: list[str]) -> int:
-    try:
-        cli.main(argv, prog_name="localrun", standalone_mode=False)
-    except click.ClickException as wrong:
-        wrong.show()
-        return wrong.exit_code
-    except LocalrunError as failed:
-        if _verbose(argv):
-            import traceback
-
-            traceback.print_exc()
-        _complain(failed)
-        return failed.exit_code
-    except SystemExit as done:
-        return done.code if isinstance(done.code, int) else 1
-    except (OSError, click.Abort):
-        raise
-    except Exception as bug:
-        if _verbose(argv):
-            raise
-        click.echo(f"localrun: a bug: {type(bug).__name__}: {bug}", err=True)
-        click.echo("  please report it with what `-v` prints", err=True)
-        return 1
-    return 0
-
-
-def _drop_output() -> None:
-    """The reader went away (`| head`), or the disk is full: what is buffered must not raise at exit."""
-    for stream in (sys.stdout, sys.stderr):
-        if stream is not None:
-            with contextlib.suppress(OSError, ValueError):
-                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-
-
-def _verbose(argv: list[str]) -> bool:
-    return "-v" in argv or "--verbose" in argv
-
-
-def _complain(failed: LocalrunError) -> None:
-    from localrun.show.text import printable
-
-    click.echo(f"localrun: {printable(' '.join(str(failed).split()))}", err=True)
-    if failed.hint:
-        click.echo(f"  {printable(failed.hint)}", err=True)
+    sys.exit(run_command(cli, sys.argv[1:] if argv is None else argv))
 
 
 if __name__ == "__main__":

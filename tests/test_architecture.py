@@ -28,6 +28,7 @@ ROWS = (
     ("benching",),
     ("show",),
     ("commands",),
+    ("cli_run",),
     ("cli",),
     ("__main__",),
 )
@@ -56,7 +57,7 @@ LEXICAL = {"os.path", "posixpath"}
 
 #: Each third-party library, and the one module that imports it.
 OWNERS = {
-    "click": {"localrun.cli", "localrun.cli_options"},
+    "click": {"localrun.cli", "localrun.cli_options", "localrun.cli_run"},
     "httpx": {"localrun.engine.ollama_client"},
     "httpx2": {"localrun.model.transfer"},
     "msgspec": {"localrun.wire"},
