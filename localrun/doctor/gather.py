@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from localrun.config import Session
-from localrun.doctor import files, linux
+from localrun.doctor import files, hub, linux, mac
 from localrun.doctor.values import Facts, Holding
 from localrun.engine.inventory import default_first, inventory
 from localrun.engine.tools import pinned
@@ -44,7 +44,7 @@ def gather(session: Session, environ: Mapping[str, str] = os.environ) -> Facts:
         governors=linux.governors("scaling_governor"),
         scaling_driver=next(iter(linux.governors("scaling_driver")), ""),
         energy=next(iter(linux.governors("energy_performance_preference")), ""),
-        profile=linux.text("sys/firmware/acpi/platform_profile"),
+        profile=linux.text("sys/firmware/acpi/platform_profile") or mac.power_mode(),
         engines=default_first(inventory(session, environ), session.config, host),
         devices=linux.devices(pci.read_cards()) if is_linux else (),
         holdings=_holdings(host, {record.handle.pid for record in alive}),
@@ -60,6 +60,7 @@ def gather(session: Session, environ: Mapping[str, str] = os.environ) -> Facts:
         dead=tuple(r.name for r in good if not running.is_alive(r) and not running.is_owned(r)),
         lost=tuple(name for name, _ in running.lost(session)),
         downloads=files.downloads(session),
+        broken=hub.broken(session),
         models=files.models(session),
         ollama_notes=files.ollama_notes(environ),
         pinned=pinned(),

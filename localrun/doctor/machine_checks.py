@@ -126,8 +126,10 @@ def memory(facts: Facts) -> Iterator[Finding]:
 
 def power(facts: Facts) -> Iterator[Finding]:
     if facts.profile in ("low-power", "quiet"):
-        text = f"the power profile is {facts.profile}"
-        yield Finding("power", "warn", text, "powerprofilesctl set performance")
+        mac = facts.host.system == "darwin"
+        text = "Low Power Mode is on" if mac else f"the power profile is {facts.profile}"
+        fix = "sudo pmset -a lowpowermode 0" if mac else "powerprofilesctl set performance"
+        yield Finding("power", "warn", text, fix)
     # Drivers that decide by themselves call their usual mode "powersave".
     by_itself = facts.scaling_driver in ("intel_pstate", "amd-pstate-epp")
     if "powersave" in facts.governors and not by_itself:

@@ -146,6 +146,13 @@ def downloads(facts: Facts) -> Iterator[Finding]:
         yield Finding(
             "downloads", "warn", text, f"rm {shlex.quote(one.path)}  # or pull again: it goes on from there"
         )
+    for file in facts.broken:
+        path, again = shlex.quote(file.path), f"# then: localrun pull {shlex.quote(file.name)}"
+        text = f"{file.name}: a link in the cache leads to nothing: {file.path}"
+        if file.bytes or file.recorded:
+            sizes = f"{file.bytes} bytes, and had {file.recorded} when it was verified"
+            text = f"{file.name}: damaged: {file.path} has {sizes}"
+        yield Finding("downloads", "warn", text, f"rm {path}  {again}")
     for model in facts.models:
         if not model.whole:
             name = shlex.quote(model.name)

@@ -53,6 +53,16 @@ class Download:
 
 
 @dataclass(frozen=True, slots=True)
+class BrokenFile:
+    """A file of the shared cache that is not what it was; of a link that leads to nothing both sizes are 0."""
+
+    name: str  # hf:owner/repo
+    path: str
+    bytes: int = 0  # on the disk
+    recorded: int = 0  # when it was verified
+
+
+@dataclass(frozen=True, slots=True)
 class ModelFile:
     """A model that is here. whole: no shard is missing and the header can be read."""
 
@@ -98,6 +108,7 @@ class Facts:
     dead: tuple[str, ...] = ()  # names of models whose engine is gone
     lost: tuple[str, ...] = ()  # engines without a record
     downloads: tuple[Download, ...] = ()
+    broken: tuple[BrokenFile, ...] = ()
     models: tuple[ModelFile, ...] = ()
     ollama_notes: tuple[str, ...] = ()
     pinned: str = ""  # the version of xllamacpp that this localrun was made for

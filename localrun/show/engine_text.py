@@ -66,10 +66,10 @@ def _usual(found: Sequence[Found], ran: Speeds) -> str:
     """Why, where no two builds' speeds were compared."""
     if sum(one.used for one in found) < 2:
         return "it is the only one"
-    few = ("none of them was", "only one of them was")[bool(ran.model)] + " measured here"
+    few = ("none of them was measured here", "only one of them was measured here")[bool(ran.model)]
     if len(ran.rates or {}) > 1:
-        few = "their runs cannot be compared"
-    return f"one made for this machine goes before a portable wheel; {few}"
+        few = "their runs here cannot be compared"
+    return f"one made for this machine goes before a portable wheel; {few} (localrun bench NAME --engine ...)"
 
 
 def _widest(features: Sequence[str]) -> str:

@@ -10,7 +10,7 @@ import pytest
 
 from localrun.doctor.examine import examine, stops
 from localrun.doctor.setup_checks import covers_loopback
-from localrun.doctor.values import Device, Download, Facts, Finding, Holding, ModelFile
+from localrun.doctor.values import BrokenFile, Device, Download, Facts, Finding, Holding, ModelFile
 from localrun.engine.inventory import Found
 from localrun.engine.peek import Seen
 from localrun.hardware.cgroup import Limits
@@ -108,6 +108,9 @@ FAULTS: dict[str, tuple[Callable[[], Facts], str, str, str, str]] = {
         "huge pages", "warn", "32.0 GiB", "sudo sysctl vm.nr_hugepages=0"),
     "huge pages off": (lambda: replace(HEALTHY, thp="never"), "huge pages", "warn", "are off", "echo madvise"),
     "low power": (lambda: replace(HEALTHY, profile="low-power"), "power", "warn", "low-power", "powerprofilesctl"),
+    "Low Power Mode of a Mac": (
+        lambda: replace(host(system="darwin"), profile="low-power"),
+        "power", "warn", "Low Power Mode is on", "sudo pmset -a lowpowermode 0"),
     "powersave": (
         lambda: replace(HEALTHY, scaling_driver="acpi-cpufreq"),
         "power", "warn", "powersave", "sudo cpupower"),
@@ -166,6 +169,15 @@ FAULTS: dict[str, tuple[Callable[[], Facts], str, str, str, str]] = {
     "leftover": (
         lambda: replace(HEALTHY, downloads=(Download("/m/a.part", 3 * GIB),)),
         "downloads", "warn", "3.0 GiB", "rm /m/a.part"),
+    "blob of another size": (
+        lambda: replace(HEALTHY, broken=(BrokenFile("hf:o/r", "/hub/blobs/ab c", 5, 9),)),
+        "downloads", "warn", "has 5 bytes, and had 9 when it was verified", "rm '/hub/blobs/ab c'  # then: localrun"),
+    "blob emptied": (
+        lambda: replace(HEALTHY, broken=(BrokenFile("hf:o/r", "/hub/blobs/ab", 0, 9),)),
+        "downloads", "warn", "has 0 bytes", "rm /hub/blobs/ab"),
+    "dangling link": (
+        lambda: replace(HEALTHY, broken=(BrokenFile("hf:o/r", "/hub/s/m.gguf"),)),
+        "downloads", "warn", "leads to nothing: /hub/s/m.gguf", "rm /hub/s/m.gguf  # then: localrun pull hf:o/r"),
     "shard missing": (
         lambda: replace(HEALTHY, models=(ModelFile("m", False, False, "1 shard is missing"),)),
         "downloads", "warn", "1 shard is missing", "localrun pull m"),
