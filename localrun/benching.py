@@ -17,6 +17,7 @@ from localrun.config import Session
 from localrun.engine import state
 from localrun.engine.bench import Bencher
 from localrun.errors import EngineMissing, LocalrunError, StateError, UsageError
+from localrun.hardware import system
 from localrun.plan.rates import Rates
 from localrun.plan.values import Plan, Settings, Wanted
 from localrun.up import Prepared
@@ -25,6 +26,8 @@ from localrun.up import Prepared
 _SLACK = 20.0
 #: Tokens of the first, untimed request: it reads the weights from disk and wakes the threads.
 _WARM = 32
+#: Shorter than this the system's ticks tell nothing, seconds.
+_COUNTABLE = 0.5
 #: Settings that a request's speed does not depend on, or that `bench` itself sets.
 _ASIDE = {"cache_ram": 0, "ctx_checkpoints": 0, "ctx_size": 0}
 
@@ -79,9 +82,10 @@ def measure(
     outcome = Outcome()
     for i, setup in enumerate(setups):
         found: dict[Case, list[float]] = {case: [] for case in cases}
+        load = Load()
         try:
             told(Progress(i, None))
-            with opened(setup) as bench:
+            with opened(setup) as bench, load.of(bench.pid):
                 _repeat(bench, cases, repetitions, found, _of(i, told))
         except KeyboardInterrupt:
             outcome.interrupted = True
@@ -89,16 +93,39 @@ def measure(
             raise
         except LocalrunError as failed:
             outcome.failures.append(Failed(in_words(setup.settings), str(failed), failed.hint))
-        outcome.results += [
-            Measured(
-                setup.settings, case, tuple(r), foretold(setup.prepared.plan, case, rates), rates.calibrated
-            )
-            for case, r in found.items()
-            if r
-        ]
+        for case, measured in found.items():
+            if measured:
+                band = foretold(setup.prepared.plan, case, rates)
+                outcome.results.append(
+                    Measured(setup.settings, case, tuple(measured), band, rates.calibrated, load.others)
+                )
         if outcome.interrupted:
             break
     return outcome
+
+
+class Load:
+    """What the rest of the machine does while something is measured: `others` cores, None = unknown."""
+
+    def __init__(
+        self,
+        use: Callable[[int], system.CpuUse] = system.cpu_use,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._use, self._clock = use, clock
+        self.others: float | None = None
+
+    @contextlib.contextmanager
+    def of(self, pid: int) -> Iterator[None]:
+        """Count while the block runs, all but process `pid` and its children."""
+        before, began = self._use(pid), self._clock()
+        try:
+            yield
+        finally:
+            after, wall = self._use(pid), self._clock() - began
+            if before.process and after.process and wall >= _COUNTABLE:
+                spent = (after.machine - before.machine) - (after.process - before.process)
+                self.others = max(0.0, spent / wall)
 
 
 def _of(setup: int, told: Told) -> Told:

@@ -6,6 +6,9 @@ from localrun.bench.statistics import Spread
 from localrun.plan.values import Band, Plan, Settings
 from localrun.value import dataclass
 
+#: Of a core: what an idle system does besides.
+_SLACK = 0.3
+
 
 @dataclass(frozen=True, slots=True)
 class Case:
@@ -36,10 +39,16 @@ class Measured:
     rates: tuple[float, ...]  # one a repetition, in the order they ran
     planned: Band | None  # None: the planner foretells nothing of the kind
     calibrated: bool = False  # `planned` knows runs of this machine
+    others: float | None = None  # cores that other processes kept busy meanwhile; None = unknown
 
     @property
     def spread(self) -> Spread:
         return Spread.of(self.rates)
+
+
+def disturbed(one: Measured, cores: int) -> bool:
+    """Whether the engine's threads had to share the machine's `cores` (logical ones) with others."""
+    return one.others is not None and one.others + one.settings.threads > cores + _SLACK
 
 
 @dataclass(frozen=True, slots=True)

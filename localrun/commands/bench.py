@@ -13,7 +13,7 @@ from typing import Any
 from localrun import benching, running
 from localrun.bench import sweep
 from localrun.bench.foretold import foretold, held, seconds
-from localrun.bench.values import Case, Earlier, Failed, Measured, Report
+from localrun.bench.values import Case, Earlier, Failed, Measured, Report, disturbed
 from localrun.bench.words import in_words
 from localrun.benching import Outcome, Progress, Setup
 from localrun.commands import calibration
@@ -245,8 +245,9 @@ def _keep(app: App, report: Report, setups: Sequence[Setup]) -> None:
         )  # fmt: skip
         bench_history.keep(history_file(app), _key(report.plan), line)
     for setup in setups:
+        cpu = setup.prepared.plan.host.cpu
         mine = [one for one in report.results if one.settings == setup.settings]
-        if setup.settings.threads <= setup.prepared.plan.host.cpu.cores:
+        if setup.settings.threads <= cpu.cores and not any(disturbed(one, cpu.threads_total) for one in mine):
             _calibrate(app, setup.prepared, mine)
 
 

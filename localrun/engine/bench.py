@@ -22,6 +22,8 @@ _LOOK = 0.05
 class Bencher(Protocol):
     """An engine with its model loaded, asked by nobody else."""
 
+    pid: int  # of the process that computes, with its children; 0 = unknown
+
     def measure(self, case: Case, turn: int) -> float:
         """Tokens per second of one repetition; `turn` makes its prompt differ. Raises EngineError."""
         ...

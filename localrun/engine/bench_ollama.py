@@ -52,6 +52,7 @@ class OllamaBench:
         self._engine, self._handle, self._count, self._salt = engine, handle, count, salt
         self._patience, self._sleep = patience, sleep
         self._name = served_name(handle)
+        self.pid = 0  # a server that ran before is not below the keeper
 
     def measure(self, case: Case, turn: int) -> float:
         if case.n_prompt and case.depth:

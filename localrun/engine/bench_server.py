@@ -27,6 +27,7 @@ class ServerBench:
         """`patience`: seconds that a case may take."""
         self._engine, self._handle, self._n_vocab = engine, handle, n_vocab
         self._patience, self._sleep = patience, sleep
+        self.pid = handle.pid
         self._filled = 0  # tokens that the last `_fill` left in the cache
         self._fill_ms = 0.0
 

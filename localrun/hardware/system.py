@@ -53,6 +53,32 @@ def physical_cores() -> int:
     return psutil.cpu_count(logical=False) or logical_cores()
 
 
+class CpuUse(NamedTuple):
+    """CPU seconds so far: of the whole machine, and of one process with its children."""
+
+    machine: float  # all cores together, what a hypervisor took away included
+    process: float  # 0 = unknown
+
+
+def cpu_use(pid: int) -> CpuUse:
+    """What was used until now. `pid` 0, or one that is gone: the process counts 0."""
+    import psutil
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        times = psutil.cpu_times()
+    busy = float(sum(times) - times.idle - getattr(times, "iowait", 0.0) - getattr(times, "guest", 0.0))
+    spent = 0.0
+    try:
+        tree = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)] if pid else []
+        for one in tree:
+            seen = one.cpu_times()
+            spent += seen.user + seen.system
+    except psutil.Error:
+        return CpuUse(busy, 0.0)
+    return CpuUse(busy, float(spent))
+
+
 def disk_free(path: str) -> int:
     """Bytes that this user may still write where `path` is, or will be once it is made."""
     import psutil

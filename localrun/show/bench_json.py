@@ -58,6 +58,7 @@ def _result(one: Measured, report: Report) -> dict[str, Any]:
         "planned": {**band_json(planned), "source": source(one)} if planned else None,
         "ratio": round(s.median / planned.expected, 4) if planned and planned.expected > 0 else None,
         "place": place(s.median, planned) if planned else None,
+        "others_busy_cores": round(one.others, 2) if one.others is not None else None,
         "previous": {
             "date": before.date,
             "build": before.build,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from localrun.bench.statistics import change, place
-from localrun.bench.values import Earlier, Measured, Report
+from localrun.bench.values import Earlier, Measured, Report, disturbed
 from localrun.bench.words import differing, in_words, only
 from localrun.benching import Progress
 from localrun.hardware.identity import identity
@@ -24,6 +24,8 @@ def bench_lines(report: Report, style: Style) -> list[str]:
     lines += _table(report, style)
     varied = differing([one.settings for one in report.results])
     lines += [style("yellow", said) for one in report.results if (said := remark(one, varied))]
+    if said := neighbours(report):
+        lines.append(style("yellow", said))
     for failed in report.failures:
         lines.append(style("red", f"failed with {failed.what}: {printable(failed.why)}"))
         if failed.hint:
@@ -80,6 +82,18 @@ def remark(one: Measured, varied: Sequence[tuple[str, str]] = ()) -> str:
     return (
         f"{one.case.name}{settings} ran at {rate(one.spread.median)} tok/s, {where} the planned "
         f"{rate(p.low)} to {rate(p.high)} ({source(one)})"
+    )
+
+
+def neighbours(report: Report) -> str:
+    """That others took what the engine's threads would have used; empty where they did not."""
+    cores = report.plan.host.cpu.threads_total
+    if not any(disturbed(one, cores) for one in report.results):
+        return ""
+    most = max(one.others or 0.0 for one in report.results)
+    return (
+        f"others kept {most:.1f} of {cores} cores busy meanwhile (measured): idle, this machine is faster; "
+        "no plan is calibrated by it"
     )
 
 

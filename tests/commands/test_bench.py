@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import xml.etree.ElementTree as ET
 from pathlib import Path
@@ -51,6 +52,7 @@ DOCUMENT = {
 }  # fmt: skip
 RESULT = {
     "test": str, "n_prompt": int, "n_gen": int, "n_depth": int, "settings": dict, "ratio": float, "place": str,
+    "others_busy_cores": (float, type(None)),
     "measured": {"median": float, "min": float, "max": float, "stdev": float, "samples": list, "source": str},
     "planned": {"low": float, "expected": float, "high": float, "source": str},
     "previous": {"date": str, "build": str, "median": float, "change_percent": float},
@@ -106,24 +108,31 @@ def test_a_sweep_launches_each_settings_once_and_measures_all_cases(faker: User)
     nothing_left(faker)
 
 
+def calm(found: dict[str, Any]) -> bool:
+    """Whether the engine's one thread had a core to itself, as far as was counted."""
+    cores = os.cpu_count() or 1
+    return all((one["others_busy_cores"] or 0) + 1 <= cores + 0.3 for one in found["results"])
+
+
 def test_results_are_kept_and_compared_and_calibrate_the_next_plan(faker: User) -> None:
     assert faker("bench", *QUICK, "--history").out == "no earlier benchmark of tiny on this hardware\n"
-    assert bench(faker, "-n", "64").code == 0
-    assert bench(faker, "-n", "64").code == 0
+    ran = [bench(faker, "-n", "64", "--json").json() for _ in range(2)]
     rows = faker("bench", "tiny.gguf", "--history", "--json").json()["results"]
     assert [(r["test"], r["change_percent"]) for r in rows] == [
         ("pp32", None), ("tg64", None), ("pp32", 0.0), ("tg64", 0.0)
     ]  # fmt: skip
-    table = faker("bench", "tiny.gguf", "--history").out.splitlines()
-    assert "+0.0 %" in table[4]
-    runs = json.loads((faker.state / "runs.json").read_text())["runs"]
-    ((_, kept),) = runs.items()
-    assert [round(run["generation"]) for run in kept] == [20, 20]
+    assert "+0.0 %" in faker("bench", "tiny.gguf", "--history").out.splitlines()[4]
+    quiet = [calm(found) for found in ran]
+    assert ran[1]["results"][1]["planned"]["source"] == (
+        "estimated from runs here" if quiet[0] else "estimated"
+    )
+    if not any(quiet):
+        assert not (faker.state / "runs.json").exists(), "a neighbour's load says nothing of the machine"
+        return
+    ((_, kept),) = json.loads((faker.state / "runs.json").read_text())["runs"].items()
+    assert [round(run["generation"]) for run in kept] == [20] * sum(quiet)
     assert kept[0]["held"] == 32
-    plan = faker("plan", "tiny.gguf", "-t", "1", "-c", "512", "--json").json()
-    assert plan["speed"]["calibrated"]
-    again = bench(faker, "-n", "64", "--json").json()
-    assert again["results"][1]["planned"]["source"] == "estimated from runs here"
+    assert faker("plan", "tiny.gguf", "-t", "1", "-c", "512", "--json").json()["speed"]["calibrated"]
 
 
 def test_a_damaged_history_is_no_reason_to_fail(faker: User) -> None:

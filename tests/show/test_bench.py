@@ -59,6 +59,14 @@ def test_what_ran_outside_its_band_is_said() -> None:
     assert "pp128 with" not in said
 
 
+def test_neighbours_that_took_cores_are_told() -> None:
+    cores = PLAN.host.cpu.threads_total
+    quiet = tuple(replace(one, others=cores - 2.0) for one in RESULTS)
+    assert "others kept" not in text(replace(REPORT, results=quiet))
+    loud = tuple(replace(one, others=cores - 1.5) for one in RESULTS)
+    assert f"others kept {cores - 1.5:.1f} of {cores} cores busy" in text(replace(REPORT, results=loud))
+
+
 def test_failures_and_an_interrupt_are_said() -> None:
     failed = Failed("t 9", "the engine died\x1b[31m", "localrun logs")
     said = text(replace(REPORT, failures=(failed,), interrupted=True))
