@@ -82,7 +82,7 @@ def make() -> FFI:
         include_dirs=[relative([CSRC])[0]],
         define_macros=[("LR_CORE_HASH", core_hash())],
         extra_compile_args=flags(),
-        extra_link_args=[] if sys.platform == "win32" else ["-pthread"],
+        extra_link_args=[] if sys.platform == "win32" else ["-pthread", "-lm"],
     )
     return builder
 

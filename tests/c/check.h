@@ -2,9 +2,10 @@
 #ifndef LR_CHECK_H
 #define LR_CHECK_H
 
+#include <stdatomic.h>
 #include <stdio.h>
 
-static int lr_checks, lr_failures;
+static atomic_int lr_checks, lr_failures; /* some tests have several threads */
 
 #define CHECK(condition)                                                       \
     do {                                                                       \
