@@ -113,9 +113,14 @@ lr_status lr_loop_new(const lr_loop_setup *setup, lr_loop **loop) {
     return LR_OK;
 }
 
+void lr_loop_unhook(lr_loop *l) {
+    if (l->hooked) l->setup.api.set_abort_callback(l->setup.context, NULL, NULL);
+    l->hooked = false;
+}
+
 void lr_loop_free(lr_loop *l) {
     if (l == NULL) return;
-    if (l->hooked) l->setup.api.set_abort_callback(l->setup.context, NULL, NULL);
+    lr_loop_unhook(l);
     for (uint32_t i = 0; l->slots != NULL && i < l->setup.n_seq; i++) {
         lr_text_free(l->slots[i].text);
         free(l->slots[i].tokens);
@@ -139,7 +144,7 @@ void lr_loop_free(lr_loop *l) {
 
 static lr_status check(const lr_loop *l, const lr_loop_request *r) {
     if (r->tokens == NULL || r->n_tokens == 0) return LR_E_ARGUMENT;
-    if (r->n_stops > 0 && l->setup.text == NULL) return LR_E_ARGUMENT;
+    if (r->n_stops > 0 && r->text == NULL) return LR_E_ARGUMENT;
     if (r->n_tokens > l->setup.n_ctx_seq) return LR_FULL;
     for (uint32_t i = 0; i < r->n_tokens; i++)
         if (r->tokens[i] < 0 || (uint32_t)r->tokens[i] >= l->setup.n_vocab) return LR_E_ARGUMENT;
@@ -173,6 +178,7 @@ static void queue(slot *s, const lr_loop_request *r, lr_text *text) {
     s->max_tokens = r->max_tokens;
     s->ignore_eog = r->ignore_eog;
     s->special = r->special;
+    s->vocab = r->text;
     s->sample = r->sample;
     s->chance = r->seed;
     s->cancelled = false;
@@ -185,7 +191,7 @@ lr_status lr_loop_begin(lr_loop *l, const lr_loop_request *r, uint32_t *seq) {
     if (l == NULL || r == NULL || seq == NULL) return LR_E_ARGUMENT;
     lr_status status = check(l, r);
     lr_text *text = NULL;
-    if (status == LR_OK && l->setup.text != NULL) status = lr_text_new(r->stops, r->stop_sizes, r->n_stops, &text);
+    if (status == LR_OK && r->text != NULL) status = lr_text_new(r->stops, r->stop_sizes, r->n_stops, &text);
     if (status != LR_OK) return status;
     uint32_t most = 0;
     pthread_mutex_lock(&l->mutex);

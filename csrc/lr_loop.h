@@ -50,7 +50,6 @@ typedef struct lr_loop_setup {
     lr_loop_api api;
     void *context;                 /* llama_context */
     const void *vocab;             /* llama_vocab, for is_eog */
-    const lr_vocab *text;          /* null: no text is made, and stop strings are refused */
     const lr_ledger_group *groups; /* of the KV cache; copied */
     uint32_t n_groups;
     uint32_t unified;
@@ -67,6 +66,7 @@ typedef struct lr_loop_request {
     uint32_t max_tokens;           /* 0: the prompt is read and nothing is made */
     lr_sample_params sample;
     uint64_t seed;
+    const lr_vocab *text;          /* borrowed until the end; null: no text is made, and stop strings are refused */
     const uint8_t *stops;          /* see lr_text_new */
     const uint32_t *stop_sizes;
     uint32_t n_stops;
@@ -134,7 +134,8 @@ lr_status lr_loop_end(lr_loop *loop, uint32_t seq);
 /* One decode and what follows from it. LR_END: nothing is to be done. */
 lr_status lr_loop_step(lr_loop *loop);
 
-/* Works and waits for work until the loop is closed. */
+/* Works and waits for work until the loop is closed. It does not call libllama any more once it has returned: the
+ * context may be freed then, the loop later, and what has come can still be read. */
 void lr_loop_work(lr_loop *loop);
 
 /* Cancels all requests, refuses new ones and lets lr_loop_work return. */

@@ -24,6 +24,7 @@ typedef struct {
     uint32_t shared;
     uint32_t max_tokens;
     bool ignore_eog, special;
+    const lr_vocab *vocab;
     lr_sample_params sample;
     uint64_t chance;
     lr_meter *meter;
@@ -60,6 +61,9 @@ struct lr_loop {
 enum { LR_PIECE = 1 << 16 };
 
 uint64_t lr_loop_now(const lr_loop *loop);
+
+/* Takes our abort callback out of libllama. */
+void lr_loop_unhook(lr_loop *loop);
 
 /* Shows others what the ledger holds. */
 void lr_loop_publish(lr_loop *loop);

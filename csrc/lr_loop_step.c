@@ -168,8 +168,8 @@ static void gather(lr_loop *l) {
 /* The bytes of a token, if there is text to be made. */
 static size_t spell(const lr_loop *l, const slot *s, int32_t id) {
     size_t size = 0;
-    if (l->setup.text == NULL) return 0;
-    const lr_status status = lr_vocab_decode(l->setup.text, &id, 1, s->special, l->piece, LR_PIECE, &size);
+    if (s->vocab == NULL) return 0;
+    const lr_status status = lr_vocab_decode(s->vocab, &id, 1, s->special, l->piece, LR_PIECE, &size);
     return status == LR_OK ? size : 0;
 }
 
@@ -286,16 +286,17 @@ lr_status lr_loop_step(lr_loop *l) {
 
 void lr_loop_work(lr_loop *l) {
     if (l == NULL) return;
-    for (;;) {
+    bool queued = true;
+    while (queued) {
         while (lr_loop_step(l) == LR_OK) {}
+        queued = false;
         pthread_mutex_lock(&l->mutex);
-        bool queued = false;
         for (;;) {
             for (slot *s = l->slots; s < l->slots + l->setup.n_seq; s++) queued = queued || s->phase == QUEUED;
             if (queued || l->closed) break;
             pthread_cond_wait(&l->work, &l->mutex);
         }
         pthread_mutex_unlock(&l->mutex);
-        if (!queued) return;
     }
+    lr_loop_unhook(l);
 }

@@ -1,29 +1,22 @@
-"""One conversation with a running model: text out as it comes, measured as it comes."""
+"""One conversation with a model, served or inside this process: text out as it comes, measured as it comes."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from localrun.engine import client
 from localrun.engine.state import Record
+from localrun.errors import EngineError
 
 if TYPE_CHECKING:
+    from localrun.engine.chat_prompt import ChatPrompt
+    from localrun.engine.in_process import InProcess
     from localrun.native import MeterSnapshot
 
-
-@dataclass(slots=True)
-class Conversation:
-    """What was said so far. Not frozen: it grows."""
-
-    record: Record
-    options: dict[str, Any] = field(default_factory=dict)  # temperature, seed, max_tokens
-    messages: list[dict[str, str]] = field(default_factory=list)
-
-    def say(self, role: str, text: str) -> None:
-        self.messages.append({"role": role, "content": text})
+Messages = list[dict[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +29,7 @@ class Piece:
 
 @dataclass(slots=True)
 class Timing:
-    """Measured here, at the client, by the C meter; rates are the engine's own where it sends them."""
+    """Measured by the C meter: for a served model at the client, and rates are the engine's own where it sends them."""
 
     first_token_ms: float = 0.0
     between_p50_ms: float = 0.0  # from one token to the next
@@ -48,36 +41,105 @@ class Timing:
     finish: str = ""
 
 
-def answer(
-    conversation: Conversation, timing: Timing, clock: Callable[[], int] = time.monotonic_ns
-) -> Generator[Piece]:
-    """The next answer, piece by piece; appended to the conversation, also when it is cut short."""
-    from localrun.native import Meter
+class Model(Protocol):
+    """Whoever answers. `options`: temperature, seed, max_tokens."""
 
-    handle = conversation.record.handle
-    body = {
-        "model": conversation.record.name,
-        "messages": conversation.messages,
-        "stream_options": {"include_usage": True},
-        **conversation.options,
-    }
-    meter, said = Meter(), []
-    meter.prompt_start(clock())
+    name: str
+
+    def stream(self, messages: Messages, options: dict[str, Any], timing: Timing) -> Generator[Piece]:
+        """The next answer, piece by piece; closing it stops it."""
+        ...
+
+
+@dataclass(slots=True)
+class Conversation:
+    """What was said so far. Not frozen: it grows."""
+
+    model: Model
+    options: dict[str, Any] = field(default_factory=dict)
+    messages: Messages = field(default_factory=list)
+
+    def say(self, role: str, text: str) -> None:
+        self.messages.append({"role": role, "content": text})
+
+
+def answer(conversation: Conversation, timing: Timing) -> Generator[Piece]:
+    """The next answer, piece by piece; appended to the conversation, also when it is cut short."""
+    said: list[str] = []
+    pieces = conversation.model.stream(conversation.messages, conversation.options, timing)
     try:
-        for chunk in client.chat(handle.endpoint, body, handle.api_key):
-            _note(timing, chunk)
-            for choice in chunk.get("choices", ()):
-                timing.finish = choice.get("finish_reason") or timing.finish
-                delta = choice.get("delta", {})
-                for key, thinking in (("reasoning_content", True), ("content", False)):
-                    if text := delta.get(key):
-                        meter.token(clock())
-                        if not thinking:
-                            said.append(text)
-                        yield Piece(text, thinking)
+        for piece in pieces:
+            if not piece.thinking:
+                said.append(piece.text)
+            yield piece
     finally:
-        _measured(timing, meter.snapshot(clock()))
+        pieces.close()
         conversation.say("assistant", "".join(said))
+
+
+class Served:
+    """A model that runs, by its endpoint."""
+
+    def __init__(self, record: Record, clock: Callable[[], int] = time.monotonic_ns) -> None:
+        self.name, self._record, self._clock = record.name, record, clock
+
+    def stream(self, messages: Messages, options: dict[str, Any], timing: Timing) -> Generator[Piece]:
+        from localrun.native import Meter
+
+        handle, clock = self._record.handle, self._clock
+        body = {
+            "model": self.name,
+            "messages": messages,
+            "stream_options": {"include_usage": True},
+            **options,
+        }
+        meter = Meter()
+        meter.prompt_start(clock())
+        try:
+            for chunk in client.chat(handle.endpoint, body, handle.api_key):
+                _note(timing, chunk)
+                for choice in chunk.get("choices", ()):
+                    timing.finish = choice.get("finish_reason") or timing.finish
+                    delta = choice.get("delta", {})
+                    for key, thinking in (("reasoning_content", True), ("content", False)):
+                        if text := delta.get(key):
+                            meter.token(clock())
+                            yield Piece(text, thinking)
+        finally:
+            _measured(timing, meter.snapshot(clock()))
+
+
+class NoRoom(EngineError):
+    """The conversation has outgrown the context."""
+
+
+class Inside:
+    """A model in this process."""
+
+    def __init__(self, name: str, model: InProcess, prompt: ChatPrompt) -> None:
+        self.name, self._model, self._prompt = name, model, prompt
+
+    def stream(self, messages: Messages, options: dict[str, Any], timing: Timing) -> Generator[Piece]:
+        from localrun.engine.in_process import Sampling
+        from localrun.recipe.chat import Thinking
+
+        ids = self._prompt.ids(messages)
+        if len(ids) > self._model.n_ctx:
+            raise NoRoom(f"the conversation has {len(ids)} tokens, the context {self._model.n_ctx}")
+        chosen = {key: options[key] for key in ("temperature", "seed") if key in options}
+        thinking = Thinking(self._prompt.text)
+        with self._model.generate(ids, Sampling(**chosen), max_tokens=options.get("max_tokens")) as texts:
+            try:
+                for text in texts:
+                    yield from (Piece(*piece) for piece in thinking.feed(text))
+                yield from (Piece(*piece) for piece in thinking.finish())
+            finally:
+                texts.close()
+                timing.prompt_tokens, timing.generated = texts.state.n_prompt, texts.state.n_made
+                timing.finish = {"eog": "stop", "context": "length"}.get(texts.finish, texts.finish)
+                if texts.timing:
+                    timing.prompt_rate = texts.timing.rate_prompt
+                    _measured(timing, texts.timing)
 
 
 def _measured(timing: Timing, seen: MeterSnapshot) -> None:

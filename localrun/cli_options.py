@@ -219,7 +219,7 @@ def serve_options(function: Body) -> Body:
         [
             option(
                 "--engine",
-                type=click.Choice(["auto", "llama-server", "embedded", "ollama"]),
+                type=click.Choice(["auto", "llama-server", "embedded", "in-process", "ollama"]),
                 default=None,
                 help="auto: what ran faster here; until measured, llama-server, else the embedded engine.",
             ),

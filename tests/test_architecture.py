@@ -50,8 +50,8 @@ WORLD = {
     "tempfile", "threading", "time", "urllib", "uuid",
 }  # fmt: skip
 
-#: It reads files that are part of the package.
-READERS = {"localrun.recipe.chat_templates"}
+#: One reads files that are part of the package, the other counts the steps that a foreign template takes.
+READERS = {"localrun.recipe.chat_templates", "localrun.recipe.chat_sandbox"}
 #: Paths as text.
 LEXICAL = {"os.path", "posixpath"}
 
@@ -66,6 +66,8 @@ OWNERS = {
     "psutil": {"localrun.hardware.system"},
     "pynvml": {"localrun.hardware.nvml"},
     "rich": {"localrun.show.live", "localrun.show.progress"},
+    "jinja2": {"localrun.recipe.chat_sandbox"},
+    "llama_cpp": {"localrun.engine.libllama"},
     "tomllib": {"localrun.config", "localrun.hardware.profiles", "localrun.model.catalog"},
     "xllamacpp": {"localrun.engine.host"},
 }

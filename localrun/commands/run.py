@@ -9,12 +9,11 @@ from typing import Any
 
 from localrun import running
 from localrun import up as verbs
-from localrun.ask import Conversation, Piece, Timing, answer
+from localrun.ask import Conversation, Inside, Model, NoRoom, Piece, Served, Timing, answer
 from localrun.commands.base import App, put_json
 from localrun.commands.up import prepare
 from localrun.engine import client
-from localrun.engine.state import Record
-from localrun.errors import UsageError
+from localrun.errors import ModelError, UsageError
 from localrun.show.text import printable
 
 _HELP = "/bye or Ctrl-D ends, /clear forgets what was said, Ctrl-C stops an answer"
@@ -28,8 +27,9 @@ def run(app: App, name: str, prompt: str | None, options: dict[str, Any], as_jso
     question = "\n\n".join(_text(part) for part in (prompt, piped) if part)
     if not question and not terminal:
         raise UsageError("nothing to ask", "give a PROMPT, or pipe text in")
-    with _model(app, name, options) as record:
-        conversation = Conversation(record, _sampling(options))
+    inside = (options.get("engine") or app.session.config.engine) == "in-process"
+    with (_inside if inside else _served)(app, name, options) as model:
+        conversation = Conversation(model, _sampling(options))
         if options.get("system"):
             conversation.say("system", _text(options["system"]))
         if question:
@@ -56,7 +56,23 @@ def _sampling(options: dict[str, Any]) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _model(app: App, name: str, options: dict[str, Any]) -> Iterator[Record]:
+def _inside(app: App, name: str, options: dict[str, Any]) -> Iterator[Model]:
+    """The model in this process, for this command alone."""
+    from localrun.engine.chat_prompt import ChatPrompt
+    from localrun.engine.in_process import InProcess
+
+    if options.get("rpc"):
+        raise UsageError("the in-process engine has no RPC", "--engine llama-server, of a build that has it")
+    prepared = prepare(app, name, options)
+    verbs.check_verdict(prepared.plan, bool(options.get("force")))
+    app.tell(app.err("dim", f"loading {prepared.name} ..."))
+    with InProcess.open(prepared.path, prepared.plan.settings, lambda _part: None) as model:
+        template = prepared.launch.chat_template_file
+        yield Inside(prepared.name, model, ChatPrompt(model.path, model.tokenizer, template))
+
+
+@contextlib.contextmanager
+def _served(app: App, name: str, options: dict[str, Any]) -> Iterator[Model]:
     """The running model called `name`; started for this command, and stopped after it, if none runs."""
     try:
         already = running.find(app.session, name)
@@ -64,13 +80,13 @@ def _model(app: App, name: str, options: dict[str, Any]) -> Iterator[Record]:
         already = None
     # One that is still starting is waited for like one that nobody started yet.
     if already is not None and running.status(app.session, already).state == "ready":
-        yield already
+        yield Served(already)
         return
     prepared = prepare(app, name, options)
     verbs.check_verdict(prepared.plan, bool(options.get("force")))
     app.tell(app.err("dim", f"starting {prepared.name} ..."))
     try:
-        yield verbs.start(app.session, prepared, options.get("port") is not None, app.tell)[0]
+        yield Served(verbs.start(app.session, prepared, options.get("port") is not None, app.tell)[0])
     finally:
         running.end_own(app.session)
 
@@ -80,7 +96,7 @@ def _one(app: App, conversation: Conversation, question: str, stats: bool, as_js
     timing = Timing()
     if as_json:
         text = "".join(piece.text for piece in answer(conversation, timing) if not piece.thinking)
-        put_json({"answer": text, "model": conversation.record.name, **stats_json(timing)})
+        put_json({"answer": text, "model": conversation.model.name, **stats_json(timing)})
         return
     for piece in answer(conversation, timing):
         _write(app, piece)
@@ -94,7 +110,7 @@ def _one(app: App, conversation: Conversation, question: str, stats: bool, as_js
 def _chat(app: App, conversation: Conversation, stats: bool) -> None:
     with contextlib.suppress(ImportError):
         import readline  # noqa: F401 - line editing and history in input()
-    app.tell(app.err("dim", f"{conversation.record.name}: {_HELP}"))
+    app.tell(app.err("dim", f"{conversation.model.name}: {_HELP}"))
     while True:
         try:
             line = input(">>> ").strip()
@@ -118,8 +134,8 @@ def _turn(app: App, conversation: Conversation, line: str, stats: bool) -> None:
     try:
         for piece in pieces:
             _write(app, piece)
-    except client.Refused as wrong:
-        # The context is full, most often: the chat goes on without this turn.
+    except (client.Refused, NoRoom, ModelError) as wrong:
+        # The context is full, or the template wants other turns: the chat goes on without this one.
         app.tell(app.err("yellow", str(wrong)))
         del conversation.messages[-2:]
     except KeyboardInterrupt:

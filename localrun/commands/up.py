@@ -16,6 +16,7 @@ from localrun.commands.base import App, put, put_json
 from localrun.commands.beside import launched, obtained
 from localrun.commands.plan import command_of, planned, serving, wanted
 from localrun.engine import registry
+from localrun.engine.in_process_engine import no_endpoint
 from localrun.engine.state import Record
 from localrun.model.header import read_model
 from localrun.plan.planner import make_plan
@@ -66,6 +67,8 @@ def run(
     app: App, name: str | None, options: dict[str, Any], detach: bool, dry_run: bool, as_json: bool
 ) -> None:
     began = time.monotonic()
+    if registry.choose(app.session.config, options.get("engine") or "").name == "in-process":
+        raise no_endpoint()  # before anything is fetched for it
     prepared = prepare(app, name, options, fetch=not dry_run)
     if dry_run:
         _show_recipe(prepared, options.get("port") is not None, as_json)

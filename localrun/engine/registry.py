@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from localrun.config import Config, paths
 from localrun.engine.base import Engine, Handle
 from localrun.engine.embedded import Embedded
+from localrun.engine.in_process_engine import InProcessEngine
 from localrun.engine.installed import installed
 from localrun.engine.llama_server import LlamaServer
 from localrun.engine.ollama import Ollama
@@ -20,7 +21,7 @@ def engines(config: Config) -> dict[str, Engine]:
     """Every engine by name; adding one is adding it here."""
     built = () if config.llama_server else installed(paths(os.environ, config).data)
     server = config.llama_server or (str(built[0]) if built else "")
-    found: tuple[Engine, ...] = (LlamaServer(server), Embedded(), Ollama())
+    found: tuple[Engine, ...] = (LlamaServer(server), Embedded(), Ollama(), InProcessEngine())
     return {engine.name: engine for engine in found}
 
 

@@ -10,12 +10,14 @@ if TYPE_CHECKING:
     from localrun.native.gguf import Header, Metadata, NeedMore, TensorInfo, read_header
     from localrun.native.kv import KvLayer, KvSize, kv_bytes, kv_cells
     from localrun.native.ledger import Freed, Group, Ledger, LedgerReading
+    from localrun.native.loop import GREEDY, Loop, Request, Sampling, State
     from localrun.native.membw import ram_bandwidth
     from localrun.native.meter import Meter, MeterSnapshot
 
 __all__ = [
-    "Array", "Freed", "Group", "Header", "KvLayer", "KvSize", "Ledger", "LedgerReading", "Metadata", "Meter",
-    "MeterSnapshot", "NeedMore", "TensorInfo", "Value", "kv_bytes", "kv_cells", "ram_bandwidth", "read_header",
+    "GREEDY", "Array", "Freed", "Group", "Header", "KvLayer", "KvSize", "Ledger", "LedgerReading", "Loop", "Metadata",
+    "Meter", "MeterSnapshot", "NeedMore", "Request", "Sampling", "State", "TensorInfo", "Value", "kv_bytes", "kv_cells",
+    "ram_bandwidth", "read_header",
 ]  # fmt: skip
 
 _HOME = {
@@ -23,6 +25,7 @@ _HOME = {
     "gguf": ("Header", "Metadata", "NeedMore", "TensorInfo", "read_header"),
     "kv": ("KvLayer", "KvSize", "kv_bytes", "kv_cells"),
     "ledger": ("Freed", "Group", "Ledger", "LedgerReading"),
+    "loop": ("GREEDY", "Loop", "Request", "Sampling", "State"),
     "membw": ("ram_bandwidth",),
     "meter": ("Meter", "MeterSnapshot"),
 }

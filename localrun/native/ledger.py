@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from localrun._ffi import ffi, lib
 from localrun.value import dataclass
@@ -49,10 +49,7 @@ class Ledger:
     def __init__(self, groups: Sequence[Group], n_seq: int = 1, unified: bool = False) -> None:
         if not 0 < n_seq <= 1 << 20 or not 0 < len(groups) <= lib.LR_LEDGER_GROUPS:
             raise ValueError(f"no ledger has {n_seq} sequences and {len(groups)} groups")
-        rows = ffi.new("lr_ledger_group[]", len(groups))
-        for row, group in zip(rows, groups, strict=True):
-            row.cells, row.row_bytes, row.window = group.cells, group.row_bytes, group.window
-            row.kind = _KINDS[group.kind]
+        rows = group_rows(groups)
         self._n = len(groups)
         self._used = ffi.new("uint64_t[]", n_seq)
         self._ledger = ffi.new("lr_ledger *")
@@ -82,20 +79,34 @@ class Ledger:
     def read(self) -> LedgerReading:
         r = ffi.new("lr_ledger_reading *")
         _check(lib.lr_ledger_read(self._ledger, r))
-        return LedgerReading(
-            tokens=r.tokens,
-            high_water=r.high_water,
-            until_full=None if self._ledger.cells == 2**64 - 1 else r.until_full,
-            bytes=r.bytes,
-            bytes_capacity=r.bytes_capacity,
-            group_cells=tuple(ffi.unpack(r.group_cells, self._n)),
-            group_bytes=tuple(ffi.unpack(r.group_bytes, self._n)),
-        )
+        return reading_of(r, self._n)
 
     def _done(self, status: int) -> bool:
         if status != lib.LR_FULL:
             _check(status)
         return bool(status == lib.LR_OK)
+
+
+def group_rows(groups: Sequence[Group]) -> Any:
+    """The groups as C has them."""
+    rows = ffi.new("lr_ledger_group[]", len(groups))
+    for row, group in zip(rows, groups, strict=True):
+        row.cells, row.row_bytes, row.window = group.cells, group.row_bytes, group.window
+        row.kind = _KINDS[group.kind]
+    return rows
+
+
+def reading_of(r: Any, n_groups: int) -> LedgerReading:
+    # Windowed layers alone never fill: their capacity in tokens is 2^64 - 1, and what is used is little.
+    return LedgerReading(
+        tokens=r.tokens,
+        high_water=r.high_water,
+        until_full=None if r.until_full >= 2**63 else r.until_full,
+        bytes=r.bytes,
+        bytes_capacity=r.bytes_capacity,
+        group_cells=tuple(ffi.unpack(r.group_cells, n_groups)),
+        group_bytes=tuple(ffi.unpack(r.group_bytes, n_groups)),
+    )
 
 
 def _check(status: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from threading import Lock
+from typing import Any
 
 from localrun._ffi import ffi, lib
 from localrun.value import dataclass
@@ -66,15 +67,9 @@ class Meter:
 
     def snapshot(self, now: int, window: int = 2_000_000_000) -> MeterSnapshot:
         """What it says at `now`; `window` ns is what the current rate is made of."""
-        r = ffi.new("lr_meter_reading *")
         with self._lock:
             self._flush()
-            status = lib.lr_meter_read(self._meter, now, window, r)
-        assert status == lib.LR_OK
-        return MeterSnapshot(
-            r.rate_now, r.rate_average, r.rate_prompt, r.first_ns, r.p50_ns, r.p90_ns, r.p99_ns, r.min_ns, r.max_ns,
-            r.tokens, r.prompt_tokens, r.tokens_total, r.requests, bool(r.waiting),
-        )  # fmt: skip
+            return snapshot_of(lambda r: lib.lr_meter_read(self._meter, now, window, r))
 
     def _flush(self) -> None:
         n = len(self._times)
@@ -84,3 +79,15 @@ class Meter:
         times = self._times[:n]
         del self._times[:n]
         lib.lr_meter_push(self._meter, times, n)
+
+
+def snapshot_of(read: Callable[[Any], int]) -> MeterSnapshot:
+    """What `read` fills in: the status that it returns may ask for another try."""
+    r = ffi.new("lr_meter_reading *")
+    while (status := read(r)) == lib.LR_AGAIN:
+        pass
+    assert status == lib.LR_OK
+    return MeterSnapshot(
+        r.rate_now, r.rate_average, r.rate_prompt, r.first_ns, r.p50_ns, r.p90_ns, r.p99_ns, r.min_ns, r.max_ns,
+        r.tokens, r.prompt_tokens, r.tokens_total, r.requests, bool(r.waiting),
+    )  # fmt: skip

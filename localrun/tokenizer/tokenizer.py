@@ -75,6 +75,11 @@ class Tokenizer:
     def __len__(self) -> int:
         return self._vocab.count
 
+    @property
+    def vocab(self) -> Vocab:
+        """The vocabulary in the C core, for what else makes text of tokens there."""
+        return self._vocab
+
     def encode(self, text: str | bytes, special: bool = False) -> list[int]:
         out: list[int] = []
         for part in self._parts(text, special):

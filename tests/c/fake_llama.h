@@ -148,12 +148,11 @@ static inline void fake_init(fake *f, uint32_t cells) {
     f->fail_times = 1;
 }
 
-static inline lr_loop *fake_loop(fake *f, uint32_t n_seq, const lr_vocab *text) {
+static inline lr_loop *fake_loop(fake *f, uint32_t n_seq) {
     const lr_ledger_group group = {.cells = f->cells, .row_bytes = 100, .kind = LR_LEDGER_FULL};
     const lr_loop_setup setup = {
         .api = {fake_decode, fake_logits, fake_memory, fake_rm, fake_min, fake_set_abort, fake_eog, fake_now, f},
         .context = f,
-        .text = text,
         .groups = &group,
         .n_groups = 1,
         .unified = f->unified,

@@ -66,7 +66,7 @@ static bool made(lr_loop *l, uint32_t seq, const int32_t *wanted, size_t n) {
 static void test_one(void) {
     int32_t wanted[10];
     fake_init(&f, 64);
-    lr_loop *l = fake_loop(&f, 1, NULL);
+    lr_loop *l = fake_loop(&f, 1);
     CHECK(lr_loop_step(l) == LR_END);
     set_prompt(20, 5);
     foretell(20, wanted, 10);
@@ -92,7 +92,7 @@ static void test_one(void) {
 static void test_several_are_as_alone(void) {
     int32_t wanted[4][12];
     fake_init(&f, 64);
-    lr_loop *l = fake_loop(&f, 4, NULL);
+    lr_loop *l = fake_loop(&f, 4);
     uint32_t seqs[4], more = 0;
     for (uint32_t i = 0; i < 4; i++) {
         set_prompt(3 + 6 * i, (int32_t)i * 50);
@@ -119,7 +119,7 @@ static void test_a_context_that_fills(void) {
     int32_t wanted[64];
     for (uint32_t n = 60; n <= 64; n++) {
         fake_init(&f, 64);
-        lr_loop *l = fake_loop(&f, 1, NULL);
+        lr_loop *l = fake_loop(&f, 1);
         set_prompt(n, 7);
         foretell(n, wanted, 64 - n + 1);
         for (uint32_t spare = 0; spare < 3; spare++) { /* as many as fit, then one less, then more */
@@ -135,7 +135,7 @@ static void test_a_context_that_fills(void) {
         lr_loop_free(l);
     }
     fake_init(&f, 64);
-    lr_loop *l = fake_loop(&f, 1, NULL);
+    lr_loop *l = fake_loop(&f, 1);
     set_prompt(65, 7);
     const lr_loop_request r = asks(65, 1);
     uint32_t seq;
@@ -145,7 +145,7 @@ static void test_a_context_that_fills(void) {
 
 static void test_wrong_requests(void) {
     fake_init(&f, 64);
-    lr_loop *l = fake_loop(&f, 2, NULL);
+    lr_loop *l = fake_loop(&f, 2);
     uint32_t seq;
     size_t n;
     lr_loop_state state = {0};
@@ -179,7 +179,7 @@ static void test_failures(void) {
             for (int32_t stored = 0; stored < 3; stored++) {
                 fake_init(&f, 64);
                 f.fail_at = at, f.fail_code = codes[c], f.stored = stored;
-                lr_loop *l = fake_loop(&f, 2, NULL);
+                lr_loop *l = fake_loop(&f, 2);
                 set_prompt(20, 3);
                 foretell(20, wanted, 8);
                 const lr_loop_request r = asks(20, 8);
@@ -203,7 +203,7 @@ static void test_aborts_that_nobody_wanted(void) {
     for (int32_t times = 1; times < 5; times++) {
         fake_init(&f, 64);
         f.fail_at = 2, f.fail_code = 2, f.fail_times = times, f.stored = 1;
-        lr_loop *l = fake_loop(&f, 1, NULL);
+        lr_loop *l = fake_loop(&f, 1);
         set_prompt(20, 3);
         foretell(20, wanted, 8);
         const lr_loop_request r = asks(20, 8);
@@ -231,7 +231,7 @@ static void test_cancel(void) {
     int32_t wanted[8];
     for (int32_t at = 1; at < 12; at++) {
         fake_init(&f, 64);
-        lr_loop *l = fake_loop(&f, 2, NULL);
+        lr_loop *l = fake_loop(&f, 2);
         set_prompt(5, 90);
         foretell(5, wanted, 8);
         const lr_loop_request other = asks(5, 8);
@@ -261,7 +261,7 @@ static void test_cancel(void) {
 
 static void test_cancelled_before_it_began(void) {
     fake_init(&f, 64);
-    lr_loop *l = fake_loop(&f, 1, NULL);
+    lr_loop *l = fake_loop(&f, 1);
     set_prompt(10, 3);
     lr_loop_request r = asks(10, 3);
     uint32_t seq = begin(l, &r);
@@ -281,7 +281,7 @@ static void test_logits_that_are_none(void) {
     for (int32_t kind = 1; kind < 3; kind++) {
         fake_init(&f, 64);
         f.fail_at = 4, f.bad_logits_at = kind;
-        lr_loop *l = fake_loop(&f, 1, NULL);
+        lr_loop *l = fake_loop(&f, 1);
         set_prompt(4, 3);
         foretell(4, wanted, 5);
         const lr_loop_request r = asks(4, 5);
@@ -303,5 +303,5 @@ int main(void) {
     test_cancel();
     test_cancelled_before_it_began();
     test_logits_that_are_none();
-    return lr_report("loop");
+    return lr_report("lr_loop");
 }

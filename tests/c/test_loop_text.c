@@ -9,10 +9,11 @@
 static fake f;
 static const uint32_t ALL = UINT32_MAX;
 static int32_t prompt[80];
+static const lr_vocab *words; /* what makes text of tokens; null: nothing does */
 
 static lr_loop_request asks(uint32_t n, int32_t first, uint32_t max) {
     for (uint32_t i = 0; i < n; i++) prompt[i] = (first + (int32_t)i * 3) % 250;
-    return (lr_loop_request){.tokens = prompt, .n_tokens = n, .max_tokens = max, .sample = {.top_p = 1}, .keep = ALL};
+    return (lr_loop_request){.tokens = prompt, .n_tokens = n, .max_tokens = max, .sample = {.top_p = 1}, .keep = ALL, .text = words};
 }
 
 static uint32_t begin(lr_loop *l, const lr_loop_request *r) {
@@ -62,10 +63,11 @@ static size_t foretell(uint32_t n, uint32_t made, uint8_t *bytes) {
 
 static void test_text_and_stops(void) {
     lr_vocab *vocab = vocabulary();
+    words = vocab;
     uint8_t bytes[40];
     char wanted[200], text[200];
     fake_init(&f, 64);
-    lr_loop *l = fake_loop(&f, 1, vocab);
+    lr_loop *l = fake_loop(&f, 1);
     lr_loop_request r = asks(9, 65, 30);
     lr_text *t = NULL;
     CHECK(lr_text_new(NULL, NULL, 0, &t) == LR_OK && lr_text_feed(t, bytes, foretell(9, 30, bytes)) == LR_OK);
@@ -93,12 +95,13 @@ static void test_text_and_stops(void) {
     ended = answer(l, &r, text, sizeof text - 1);
     CHECK(ended.finish == LR_LOOP_LENGTH && ended.n_made == 30);
     lr_loop_free(l);
+    words = NULL;
     lr_vocab_free(vocab);
 }
 
 static void test_the_same_beginning_is_read_once(void) {
     fake_init(&f, 64);
-    lr_loop *l = fake_loop(&f, 2, NULL);
+    lr_loop *l = fake_loop(&f, 2);
     lr_loop_request r = asks(20, 5, 4);
     CHECK(answer(l, &r, NULL, 0).n_kept == 0);
     r = asks(25, 5, 4);
@@ -119,7 +122,7 @@ static void test_the_same_beginning_is_read_once(void) {
 static void test_a_cache_that_cannot_be_cut(void) {
     fake_init(&f, 64);
     f.no_cut = true;
-    lr_loop *l = fake_loop(&f, 1, NULL);
+    lr_loop *l = fake_loop(&f, 1);
     lr_loop_request r = asks(20, 5, 4);
     (void)answer(l, &r, NULL, 0);
     CHECK(answer(l, &r, NULL, 0).n_kept == 0 && lr_loop_held(l, 0) == 23);
@@ -140,7 +143,7 @@ static void test_a_cache_that_cannot_be_cut(void) {
 static void test_a_window_that_slid_on(void) {
     fake_init(&f, 64);
     f.window = 10;
-    lr_loop *l = fake_loop(&f, 1, NULL);
+    lr_loop *l = fake_loop(&f, 1);
     lr_loop_request r = asks(30, 5, 1);
     (void)answer(l, &r, NULL, 0);
     r = asks(40, 5, 1);
@@ -153,7 +156,7 @@ static void test_a_window_that_slid_on(void) {
 static void test_sequences_that_share_cells(void) {
     fake_init(&f, 40);
     f.unified = true;
-    lr_loop *l = fake_loop(&f, 3, NULL);
+    lr_loop *l = fake_loop(&f, 3);
     lr_loop_request r = asks(15, 5, 1);
     (void)answer(l, &r, NULL, 0);
     r = asks(15, 6, 1);
@@ -165,7 +168,7 @@ static void test_sequences_that_share_cells(void) {
     /* Two at work that do not fit together: one goes on. */
     fake_init(&f, 40);
     f.unified = true;
-    l = fake_loop(&f, 2, NULL);
+    l = fake_loop(&f, 2);
     r = asks(15, 5, 20);
     const uint32_t a = begin(l, &r);
     r = asks(15, 80, 20);
@@ -177,7 +180,7 @@ static void test_sequences_that_share_cells(void) {
     lr_loop_free(l);
     /* The cache has fewer cells than it promised: libllama itself says so. */
     fake_init(&f, 40);
-    l = fake_loop(&f, 1, NULL);
+    l = fake_loop(&f, 1);
     f.cells = 30;
     r = asks(25, 5, 20);
     const lr_loop_state s = answer(l, &r, NULL, 0);
@@ -224,10 +227,11 @@ static lr_loop_state listen(lr_loop *l, uint32_t seq, size_t stop_at, size_t *by
 
 static void test_threads(void) {
     lr_vocab *vocab = vocabulary();
+    words = vocab;
     pthread_t worker, watcher;
     size_t bytes, again;
     fake_init(&f, 64);
-    lr_loop *l = fake_loop(&f, 3, vocab);
+    lr_loop *l = fake_loop(&f, 3);
     atomic_store(&watching, true);
     CHECK(pthread_create(&worker, NULL, work, l) == 0 && pthread_create(&watcher, NULL, watch, l) == 0);
     for (int round = 0; round < 60; round++) {
@@ -253,12 +257,13 @@ static void test_threads(void) {
     pthread_join(worker, NULL);
     pthread_join(watcher, NULL);
     lr_loop_free(l);
+    words = NULL;
     lr_vocab_free(vocab);
 }
 
 static void test_patience(void) {
     fake_init(&f, 64);
-    lr_loop *l = fake_loop(&f, 1, NULL);
+    lr_loop *l = fake_loop(&f, 1);
     const lr_loop_request r = asks(20, 3, 5);
     const uint32_t seq = begin(l, &r);
     lr_loop_state state = {0};
@@ -277,5 +282,5 @@ int main(void) {
     test_sequences_that_share_cells();
     test_patience();
     test_threads();
-    return lr_report("loop_text");
+    return lr_report("lr_loop_text");
 }

@@ -221,5 +221,5 @@ int main(void) {
     test_shares();
     test_seeds();
     test_tiers_agree();
-    return lr_report("sample");
+    return lr_report("lr_sample");
 }

@@ -157,5 +157,5 @@ int main(void) {
     test_stops();
     test_any_cut();
     test_refusals();
-    return lr_report("text");
+    return lr_report("lr_text");
 }

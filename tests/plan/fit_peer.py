@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from localrun.engine import dryrun
-from localrun.engine.dryrun import KV_TYPES
+from localrun.engine.libllama import FLASH, KV_TYPES, Override
 from localrun.plan.boundary import FIT_MARGIN
 from localrun.plan.values import Settings
 
@@ -128,13 +128,13 @@ def _ask(engine: Any, path: str, case: dict[str, Any]) -> dict[str, Any] | None:
         case["ubatch_size"],
     )
     context.n_seq_max = context.n_outputs_max = case["parallel"]
-    context.flash_attn = dryrun._FLASH[case["flash_attn"]]
+    context.flash_attn_type = FLASH[case["flash_attn"]]
     context.type_k, context.type_v = KV_TYPES[case["cache_type_k"]], KV_TYPES[case["cache_type_v"]]
     context.kv_unified = case["kv_unified"]
     lib.llama_max_tensor_buft_overrides.restype = c.c_size_t
     devices = lib.llama_max_devices()
     split = (c.c_float * devices)()
-    overrides = (dryrun._Override * lib.llama_max_tensor_buft_overrides())()
+    overrides = (Override * lib.llama_max_tensor_buft_overrides())()
     margins = (c.c_size_t * devices)(*[MARGIN] * devices)
     ask = lib[_FIT]
     ask.restype = c.c_int
