@@ -181,7 +181,7 @@ class Loop:
         lib.lr_loop_work(self._handle)
 
     def close(self) -> None:
-        """Cancels all requests and lets `work` return; then the context may be freed. What has come can still be read."""
+        """Cancels all requests and lets `work` return; then the context may be freed. What came can still be read."""
         lib.lr_loop_close(self._handle)
 
     def meter(self, window: int = 2_000_000_000) -> MeterSnapshot:

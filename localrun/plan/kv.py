@@ -184,16 +184,15 @@ def windowed_cells(shape: Shape, settings: Settings) -> int:
 def groups(shape: Shape, settings: Settings, architecture: str) -> list[tuple[int, int, Kind, int]]:
     """Layers that keep the same tokens: cells of each stream, bytes of one cell of all of them, which tokens they keep
     ("full", "window", "chunk") and the window. For the ledger of a cache in use."""
-    size = context(shape, settings)
-    full, short = _cells(shape, settings, size)
+    full, short = _cells(shape, settings, context(shape, settings))
     windowed = shape.swa_layers or (False,) * shape.n_layers
-    rows = _rows(shape, settings)
+    row = rows(shape, settings)
     apart = short != full
-    every = sum(row for row, swa in zip(rows, windowed, strict=True) if not (swa and apart))
+    every = sum(size for size, swa in zip(row, windowed, strict=True) if not (swa and apart))
     found: list[tuple[int, int, Kind, int]] = [(full, every, "full", 0)] if every or not apart else []
     if apart:
         kind: Kind = "chunk" if architecture == "llama4" else "window"
-        found.append((short, sum(rows) - every, kind, shape.swa_window))
+        found.append((short, sum(row) - every, kind, shape.swa_window))
     return found
 
 

@@ -259,7 +259,7 @@ def test_closed_by_another_thread_while_one_reads(default_model: Path) -> None:
 def test_what_is_no_model_is_refused_in_llama_cpps_words(tmp_path: Path) -> None:
     path = tmp_path / "text.gguf"
     path.write_text("not a model")
-    with pytest.raises(EngineError, match="magic|load|GGUF"):
+    with pytest.raises(EngineError, match=r"magic|load|GGUF"):
         InProcess.open(path, Settings(256))
     with pytest.raises(EngineError, match="No such file"):
         InProcess.open(tmp_path / "none.gguf", Settings(256))
