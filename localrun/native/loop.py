@@ -9,13 +9,13 @@ from __future__ import annotations
 import codecs
 from array import array
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from localrun._ffi import ffi, lib
 from localrun.errors import EngineError, UsageError
 from localrun.native.ledger import Group, LedgerReading, group_rows, reading_of
 from localrun.native.meter import MeterSnapshot, snapshot_of
+from localrun.value import dataclass
 
 if TYPE_CHECKING:
     from localrun.native.tok import Vocab
