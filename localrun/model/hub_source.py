@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from localrun.errors import FetchError
+from localrun.model.retry import redact, short_url
 from localrun.model.sources import HubRef
 from localrun.model.transfer import Http, Refused
 from localrun.model.variants import RepoFile, check_name
@@ -58,7 +59,7 @@ def endpoint(env: Mapping[str, str]) -> str:
     """The hub's address: HF_ENDPOINT or huggingface.co. Raises FetchError for another scheme."""
     found = env.get("HF_ENDPOINT", "").rstrip("/") or _ENDPOINT
     if not found.startswith(("http://", "https://")):
-        raise FetchError(f"HF_ENDPOINT is not an http(s) address: {found!r}")
+        raise FetchError(f"HF_ENDPOINT is not an http(s) address: {redact(found)!r}")
     return found
 
 
@@ -83,7 +84,7 @@ def _token_file(env: Mapping[str, str]) -> str:
 def explained(refused: Refused, repo: str, env: Mapping[str, str]) -> FetchError:
     """The hub's answer in words that say what to do."""
     code = refused.headers.get("x-error-code", "")
-    page = f"{endpoint(env)}/{repo}"
+    page = short_url(f"{endpoint(env)}/{repo}")
     if code == "GatedRepo" or (refused.status == 403 and not code):
         hint = f"accept the terms at {page}, then set HF_TOKEN to a key that may read it"
         return FetchError(f"{repo} is gated: its publisher asks for an agreement first", hint)

@@ -112,6 +112,7 @@ class Net:
     offline: bool = False
     limit: int = 0  # bytes per second for all downloads together, 0 = none
     streams: int = 4  # connections for one big file: servers and lines give each only so much
+    patience: float = 60  # seconds without a byte until a connection counts as dead
     segment: int = 32 << 20  # bytes that a connection asks for at a time; files below two come over one
     sleep: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic

@@ -235,7 +235,7 @@ def _client(net: Net) -> httpx2.Client:
     except OSError:
         verify = True
     return httpx2.Client(
-        verify=verify, timeout=httpx2.Timeout(60, connect=15), headers={"User-Agent": "localrun"}
+        verify=verify, timeout=httpx2.Timeout(net.patience, connect=15), headers={"User-Agent": "localrun"}
     )
 
 

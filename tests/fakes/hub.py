@@ -33,6 +33,7 @@ class Fault:
     status: int = 0  # answer this instead of the file
     headers: Mapping[str, str] = field(default_factory=dict)
     cut: int = -1  # close the connection after so many bytes of the body
+    stall: bool = False  # at `cut`, leave it open and silent instead
     length: int = 0  # added to the announced Content-Length
     corrupt: bool = False  # flip a bit of every 1000th byte
     whole: bool = False  # ignore the Range header
@@ -58,6 +59,7 @@ class Hub:
         self.on_sent: Callable[[int], None] = lambda _: None  # called with `sent` after each write
         self.chunk = 1 << 16
         self.carried: dict[int, int] = {}  # bytes of bodies by connection, named by the client's port
+        self.over = threading.Event()
         self.lock = threading.Lock()
         self._server = _Server(("127.0.0.1", 0), _Handler)
         self._server.hub = self
@@ -71,6 +73,7 @@ class Hub:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.over.set()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
@@ -237,5 +240,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self._over()
             self.wfile.write(piece)
             hub.on_sent(hub.sent)
+        if fault.stall:
+            hub.over.wait(60)
         if fault.cut >= 0 or fault.length:
             self.close_connection = True

@@ -77,6 +77,19 @@ def test_many_cuts_in_a_row_are_survived_as_long_as_bytes_come(
     assert max(told.waits) <= 2
 
 
+def test_a_server_that_falls_silent_is_asked_again(hub: Hub, tmp_path: Path, told: Recorder) -> None:
+    """The line stays open and nothing comes: after `patience` the rest is asked for over another."""
+    hub.faults.append(Fault(PATH, cut=300_000, stall=True))
+    part = Part(tmp_path / "a.bin")
+    impatient = Net(clean_env(tmp_path), sleep=told.waits.append, patience=1.0)
+    with Http(impatient) as http:
+        http.download(hub.url + PATH, part, total=len(CONTENT), progress=Silent())
+    part.close()
+    assert part.path.read_bytes() == CONTENT
+    assert hub.requests[-1].range.startswith("bytes=")
+    assert told.waits
+
+
 def test_a_second_run_goes_on_where_the_first_was_given_up(hub: Hub, tmp_path: Path, told: Recorder) -> None:
     hub.faults += [Fault(PATH, cut=300_000), Fault(PATH, status=503, times=99)]
     with pytest.raises(FetchError, match="503") as caught:
