@@ -35,10 +35,11 @@ def reasons(plan: Plan, choice: Choice, wanted: Wanted) -> tuple[str, ...]:
     trained = shape.n_ctx_train
     if isinstance(wanted.ctx_size, int):
         lines.append(f"context {s.ctx_size} as asked")
-        if trained and s.ctx_size > trained:
-            factor = s.ctx_size / trained
+        slot = s.ctx_size // (1 if s.kv_unified else s.parallel)
+        if trained and slot > trained:
             lines.append(
-                f"warning: the model was trained on {trained} tokens; YaRN would stretch it {factor:.1f} times"
+                f"warning: the model was trained on {trained} tokens, and llama-server gives no slot more; "
+                f"YaRN would stretch it {slot / trained:.1f} times"
             )
     else:
         first = contexts(trained, wanted)[0]

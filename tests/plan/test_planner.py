@@ -191,6 +191,8 @@ def test_no_disk_room_forbids_a_download() -> None:
 def test_a_context_above_the_trained_one_is_warned_about() -> None:
     plan = plan_of("smollm2", machine(0, 32), ctx_size=32768)
     assert any("trained on 8192" in reason and "YaRN" in reason for reason in plan.reasons)
+    shared = plan_of("smollm2", machine(0, 32), ctx_size=32768, parallel=4)
+    assert not any("YaRN" in reason for reason in shared.reasons)
 
 
 def test_types_that_the_model_refuses_are_one_clear_line() -> None:
