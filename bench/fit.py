@@ -38,7 +38,9 @@ from tests.sparse import mixed_types, write_sparse
 
 RESULTS = Path(__file__).with_name("results") / "fit.json"
 #: GiB of each GPU.
-GPUS: tuple[tuple[int, ...], ...] = ((8,), (12,), (16,), (24,), (24, 24), (48,), (80,), (12, 24))
+GPUS: tuple[tuple[int, ...], ...] = (
+    (6,), (8,), (12,), (16,), (24,), (32,), (48,), (80,), (12, 24), (16, 16), (24, 24), (24,) * 4
+)  # fmt: skip
 MODELS = (
     "scout", "v3.2", "v3.2-stripped", "large-3", "maverick", "llama-405b", "llama-70b", "llama-8b", "mistral-small"
 )  # fmt: skip
@@ -177,6 +179,12 @@ def known() -> dict[str, Any]:
     return dict(json.loads(RESULTS.read_text(encoding="utf-8"))["fit"]) if RESULTS.exists() else {}
 
 
+def _keep(answers: dict[str, Any]) -> None:
+    """As they come: a run that is cut short goes on where it was."""
+    result = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
+    RESULTS.write_text(json.dumps(result | {"fit": answers}, indent=1) + "\n", encoding="utf-8")
+
+
 def main(fresh: bool) -> None:
     kept = {} if fresh else known()
     with tempfile.TemporaryDirectory(prefix="localrun-fit-") as folder:
@@ -184,6 +192,7 @@ def main(fresh: bool) -> None:
             for gpus in GPUS:
                 if any(Case(which, gpus, ctx).key not in kept for ctx in CONTEXTS):
                     kept |= ask(which, gpus, Path(folder))
+                    _keep(kept)
             (Path(folder) / f"{which}.gguf").unlink(missing_ok=True)
     found = [compare(case, ram, expand(kept[case.key])) for case in cases() for ram in RAM]
     rows = [r for r in found if r.ratio != float("inf")]

@@ -81,7 +81,7 @@ def unpack(archive: Path, target: Path) -> None:
     part = target.with_name(target.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
-    with tarfile.open(archive, "r:gz") as tar:
+    with tarfile.open(archive, "r:*") as tar:
         for member in tar:
             if member.name.startswith(prefix) and (member.isfile() or member.isdir()):
                 member.name = member.name.removeprefix(prefix)
@@ -106,6 +106,8 @@ def architecture() -> str:
 def commands(tree: Path, target: Path, cuda: bool, jobs: int) -> list[list[str]]:
     """What builds the programs: configure, then compile."""
     flags = list(FLAGS)
+    # Ninja keeps all cores at work; a build that was cut short goes on where it was.
+    generator = ["-G", "Ninja"] if shutil.which("ninja") and not (target / "Makefile").exists() else []
     nvcc = _which("nvcc") if cuda else None
     if cuda:
         # The card's own architecture alone: all of them take an hour.
@@ -113,7 +115,7 @@ def commands(tree: Path, target: Path, cuda: bool, jobs: int) -> list[list[str]]
     if nvcc:
         flags.append(f"-DCMAKE_CUDA_COMPILER={nvcc}")
     return [
-        ["cmake", "-S", str(tree), "-B", str(target), *flags],
+        ["cmake", "-S", str(tree), "-B", str(target), *generator, *flags],
         ["cmake", "--build", str(target), "--config", "Release", "-j", str(jobs), "--target", *PROGRAMS],
     ]
 

@@ -50,12 +50,13 @@ def cut(which: str, n: int) -> Named:
 
 
 #: About 17 to 29 GB each: more than the cards that are met hold, so that every placement is tried.
+#: The most telling first, for a run may be cut short.
 FULL: tuple[Case, ...] = (
-    Case("v3.2 7 layers Q4_K_M", cut("v3.2", 7), Q4_K_M),
-    Case("v3.2 stripped 8 layers Q2_K", cut("v3.2-stripped", 8), "Q2_K"),
     Case("scout 20 layers Q4_K_M", cut("scout", 20), Q4_K_M),
-    Case("scout 12 layers Q8_0", cut("scout", 12), "Q8_0"),
+    Case("v3.2 7 layers Q4_K_M", cut("v3.2", 7), Q4_K_M),
     Case("llama 70B 44 layers Q4_K_M", cut("llama-70b", 44), Q4_K_M),
+    Case("v3.2 stripped 8 layers Q2_K", cut("v3.2-stripped", 8), "Q2_K"),
+    Case("scout 12 layers Q8_0", cut("scout", 12), "Q8_0"),
     Case("llama 70B 26 layers Q6_K", cut("llama-70b", 26), "Q6_K"),
 )
 

@@ -19,7 +19,7 @@ from localrun.engine.allocation import parse_allocation
 
 #: Tokens of the prompt, so that the cache holds about what a predicted rate assumes, and tokens generated.
 PROMPT, GENERATED = 1984, 128
-_START, _ANSWER = 600.0, 600.0  # seconds
+_START, _ANSWER = 300.0, 300.0  # seconds
 
 
 class ServerFailed(Exception):

@@ -27,7 +27,7 @@ from localrun.recipe.argv import parse_argv, to_argv
 from localrun.recipe.values import Launch
 from localrun.units import GIB, MIB
 from tests.fixtures_sdist import VERSION
-from tests.gpu import card, engine, harness, server
+from tests.gpu import card, engine, harness, pack, server
 from tests.gpu.models import FULL, QUICK, Case
 from tests.gpu.server import Measured, free_port, measure
 
@@ -139,6 +139,43 @@ def test_a_build_says_which_tools_are_missing(monkeypatch: pytest.MonkeyPatch, t
     monkeypatch.delenv("LOCALRUN_LLAMA_BIN", raising=False)
     with pytest.raises(engine.BuildFailed, match=r"missing: cmake, a C\+\+ compiler, nvcc"):
         engine.build()
+
+
+def test_a_run_ends_in_the_time_that_it_was_given() -> None:
+    """By the longest so far: nothing is begun that would be cut off, and the rest is left for --resume."""
+    now = [0.0]
+    clock = harness.Clock(10, lambda: now[0])
+    for kind, seconds in (("model", 60), ("run", 120), ("run", 200)):
+        assert clock.room(kind)
+        with clock.timed(kind):
+            now[0] += seconds
+    assert clock.room("run")
+    now[0] = 350
+    assert not clock.room("model")
+    assert clock.room("run")
+    assert clock.refused
+    assert harness.Clock(None).room("model")
+
+
+def test_what_was_measured_is_not_measured_again() -> None:
+    assert harness.measured_before({"planned": {}, "missed": ["slower"]})
+    assert not harness.measured_before({"verdict": "skipped"})
+    assert not harness.measured_before({"verdict": "fits", "missed": ["exit 1: out of memory"]})
+    assert not harness.measured_before(None)
+
+
+def test_the_pack_keeps_what_cuda_is_built_from(tmp_path: Path) -> None:
+    """CUDA's kernels and the headers that they share with HIP; no other backend, no page, no model."""
+    names = {
+        "CMakeLists.txt": True, "ggml/src/ggml-cuda/ggml-cuda.cu": True, "ggml/src/ggml-cuda/vendors/hip.h": True,
+        "ggml/src/ggml-vulkan/ggml-vulkan.cpp": False, "models/ggml-vocab-llama-bpe.gguf": False,
+        "tools/ui/CMakeLists.txt": True, "tools/ui/src/app.ts": False, "tools/server/server.cpp": True,
+    }  # fmt: skip
+    archive = archive_of(tmp_path, [f"vendor/llama.cpp/{name}" for name in names])
+    assert pack.pack(archive, tmp_path / pack.ARCHIVE) == sum(names.values())
+    engine.unpack(tmp_path / pack.ARCHIVE, tmp_path / "source")
+    found = {str(p.relative_to(tmp_path / "source")) for p in (tmp_path / "source").rglob("*") if p.is_file()}
+    assert found == {name for name, kept in names.items() if kept}
 
 
 def measured(allocated: int, used: int, generation: float) -> Measured:

@@ -16,6 +16,7 @@ from localrun.model.catalog import load_catalog
 from localrun.model.sized import model_for, quants_of
 from localrun.plan.choose import Offer
 from localrun.plan.fit import RANK
+from localrun.plan.memory import memory
 from localrun.plan.planner import make_plan
 from localrun.plan.values import Plan, Wanted
 from localrun.recipe.argv import parse_argv, to_argv
@@ -90,6 +91,23 @@ def test_more_memory_is_never_worse(
     assert RANK[more.verdict] >= RANK[less.verdict]
     if more.verdict == less.verdict != "too-big":
         assert more.speed.generation.expected >= less.speed.generation.expected * 0.999
+
+
+@given(st.sampled_from(["llama-3.1-70b", "llama-3.1-8b", "llama-4-scout"]), st.floats(3.0, 80.0))
+@settings(max_examples=40, deadline=None)
+def test_one_layer_more_would_not_fit(name: str, vram: float) -> None:
+    """A card is filled: with one layer more, or one layer's experts more, it would be over its budget."""
+    host = machine(vram, 128)
+    plan = plan_of(name, host, ctx_size=8192, cache_type_k="f16", ubatch_size=512)
+    s, whole = plan.settings, plan.model.shape.n_layers + 1
+    assert s.n_gpu_layers > 0
+    more = replace(s, n_gpu_layers=min(s.n_gpu_layers + 1, whole), override_tensor=())
+    if s.n_gpu_layers == whole and s.n_cpu_moe:
+        more = replace(more, n_cpu_moe=s.n_cpu_moe - 1)
+    if more != s:
+        assert memory(plan.model, plan.host, more)[0].total > plan.memory[0].budget
+    bare = plan_of(name, machine(0, 128), ctx_size=8192, cache_type_k="f16", ubatch_size=512)
+    assert plan.speed.generation.expected > bare.speed.generation.expected
 
 
 @given(st.sampled_from(MODELS), st.sampled_from([0.0, 12.0, 24.0]), st.floats(8.0, 512.0))
