@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 import xml.etree.ElementTree as ET
 
 import pytest
 
 from tests.commands.test_bench import calm
-from tests.expecting import nothing_left
+from tests.expecting import nothing_left, one_line
 from tests.user import User
 
 pytestmark = pytest.mark.engine
@@ -48,3 +49,25 @@ def test_keys_and_values_of_different_types(owner: User) -> None:
     found = owner("bench", *QUICK, "-n", "0", "-ctk", "q4_0", "-ctv", "f16", "--json").json()
     assert found["results"][0]["settings"]["cache_type_k"] == "q4_0"
     nothing_left(owner)
+
+
+def test_the_engine_in_this_process_is_measured_by_its_own_clock(owner: User) -> None:
+    found = owner("bench", *QUICK, "-d", "0,64", "--engine", "in-process", "--json").json()
+    assert [r["test"] for r in found["results"]] == ["pp32", "tg32", "pp32 @ d64", "tg32 @ d64"]
+    assert all(r["measured"]["min"] > 0.5 for r in found["results"])
+    assert found["engine"] == "in-process"
+    assert owner.ps() == []
+    one_line(owner("bench", "smollm2", "--engine", "in-process", "--rpc", "127.0.0.1:1"), 2, "no RPC")
+
+
+def test_an_interrupt_ends_the_engine_in_this_process(owner: User) -> None:
+    measuring = owner.start("bench", *QUICK, "-r", "900", "--engine", "in-process")
+    assert measuring.process.stderr
+    for line in measuring.process.stderr:
+        if line.startswith(b"tg32"):
+            break
+    measuring.signal(signal.SIGINT)
+    done = measuring.wait()
+    assert done.code == 130, done
+    assert "interrupted" in done.out
+    assert "Traceback" not in done.err

@@ -13,7 +13,7 @@ from localrun.commands.base import App
 from localrun.engine import registry
 from localrun.engine.base import Handle
 from localrun.engine.bench import Bencher
-from localrun.errors import LocalrunError
+from localrun.errors import LocalrunError, UsageError
 from localrun.plan.rates import Rates
 
 
@@ -22,6 +22,10 @@ def opener(app: App, named_port: bool, rates: Rates) -> Opened:
 
     @contextlib.contextmanager
     def opened(setup: Setup) -> Iterator[Bencher]:
+        if setup.prepared.engine.name == "in-process":
+            with _inside(setup) as bench:
+                yield bench
+            return
         if setup.record is not None:
             yield _bencher(app, setup, setup.record.handle, rates)
             return
@@ -29,6 +33,19 @@ def opener(app: App, named_port: bool, rates: Rates) -> Opened:
             yield _bencher(app, setup, record.handle, rates)
 
     return opened
+
+
+@contextlib.contextmanager
+def _inside(setup: Setup) -> Iterator[Bencher]:
+    from localrun.engine.bench_in_process import InProcessBench
+    from localrun.engine.in_process import InProcess
+
+    prepared = setup.prepared
+    if prepared.launch.rpc:
+        raise UsageError("the in-process engine has no RPC", "--engine llama-server, of a build that has it")
+    # Between two parts of the file a Ctrl-C is heard.
+    with InProcess.open(prepared.path, prepared.plan.settings, lambda _part: None) as model:
+        yield InProcessBench(model)
 
 
 def _bencher(app: App, setup: Setup, handle: Handle, rates: Rates) -> Bencher:

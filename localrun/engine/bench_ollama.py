@@ -79,7 +79,8 @@ class OllamaBench:
 
     def _ask(self, case: Case, turn: int) -> dict[str, object]:
         server = Server(server_address(self._handle.endpoint.removesuffix("/v1")), load=self._patience(case))
-        options = {"num_predict": 1 if case.n_prompt else case.n_gen + 1, "temperature": 0}
+        # Not greedy: Ollama aborts an answer that says one token over and over.
+        options = {"num_predict": 1 if case.n_prompt else case.n_gen + 1, "temperature": 1.0, "seed": turn}
         text = prompt(case.n_prompt or max(case.depth, 1), turn, self._count)
         try:
             return server.generate(self._name, text, options, raw=True)

@@ -314,12 +314,14 @@ def _loop(path: str, settings: Settings, library: Library, model: int, context: 
 def _groups(path: str, settings: Settings, n_ctx: int) -> list[Group]:
     """What the KV cache is made of; tokens alone where the bytes are not known: recurrent states."""
     from localrun.model.header import read_model
-    from localrun.plan.kv import STATEFUL, groups
+    from localrun.plan.kv import STATEFUL
+    from localrun.plan.kv_groups import kv_groups
 
     try:
         model = read_model(Path(path))
         if model.architecture not in STATEFUL:
-            return [Group(*group) for group in groups(model.shape, settings, model.architecture)]
+            found = kv_groups(model.shape, settings, model.architecture)
+            return [Group(g.cells, g.row_bytes, g.kind, g.window) for g in found]
     except LocalrunError:
         pass
     return [Group(n_ctx, 0)]

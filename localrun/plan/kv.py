@@ -6,14 +6,11 @@ of them), DSA (a second cache of indexer keys), windowed (two caches, the window
 
 from __future__ import annotations
 
-from typing import Literal
-
 from localrun.errors import ModelError, UsageError
 from localrun.model.facts import Shape
 from localrun.plan.values import Settings
 from localrun.value import dataclass
 
-Kind = Literal["full", "window", "chunk"]
 #: elements per block, bytes per block of the types that llama.cpp's cache takes.
 KV_TYPES: dict[str, tuple[int, int]] = {
     "f32": (1, 4), "f16": (1, 2), "bf16": (1, 2), "q8_0": (32, 34), "q5_1": (32, 24),
@@ -179,21 +176,6 @@ def _block_padding(shape: Shape, settings: Settings, heads: int, cells: int, row
 def windowed_cells(shape: Shape, settings: Settings) -> int:
     """Cells per stream of the windowed layers, = all cells with swa_full or without windows."""
     return _cells(shape, settings, context(shape, settings))[1]
-
-
-def groups(shape: Shape, settings: Settings, architecture: str) -> list[tuple[int, int, Kind, int]]:
-    """Layers that keep the same tokens: cells of each stream, bytes of one cell of all of them, which tokens they keep
-    ("full", "window", "chunk") and the window. For the ledger of a cache in use."""
-    full, short = _cells(shape, settings, context(shape, settings))
-    windowed = shape.swa_layers or (False,) * shape.n_layers
-    row = rows(shape, settings)
-    apart = short != full
-    every = sum(size for size, swa in zip(row, windowed, strict=True) if not (swa and apart))
-    found: list[tuple[int, int, Kind, int]] = [(full, every, "full", 0)] if every or not apart else []
-    if apart:
-        kind: Kind = "chunk" if architecture == "llama4" else "window"
-        found.append((short, sum(row) - every, kind, shape.swa_window))
-    return found
 
 
 def _cells(shape: Shape, settings: Settings, size: ContextSize) -> tuple[int, int]:

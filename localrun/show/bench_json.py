@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from localrun.bench.statistics import change, place
-from localrun.bench.values import Earlier, Measured, Report
+from localrun.bench.values import Case, Earlier, Measured, Report
 from localrun.bench.words import in_words
 from localrun.hardware.identity import identity
 from localrun.show.plan_json import band_json, settings_json
@@ -40,7 +40,7 @@ def bench_json(report: Report) -> dict[str, Any]:
 
 def _result(one: Measured, report: Report) -> dict[str, Any]:
     s, planned = one.spread, one.planned
-    before = previous(one, report.earlier)
+    before = previous(one, report.engine, report.earlier)
     return {
         "test": one.case.name,
         "n_prompt": one.case.n_prompt,
@@ -75,10 +75,9 @@ def source(one: Measured) -> str:
     return "estimated from runs here" if one.calibrated else "estimated"
 
 
-def previous(one: Measured, earlier: Sequence[Earlier]) -> Earlier | None:
-    """The newest earlier result of the same case with the same settings."""
-    words = in_words(one.settings)
-    return next((e for e in reversed(earlier) if e.case == one.case and e.settings == words), None)
+def previous(one: Measured, engine: str, earlier: Sequence[Earlier]) -> Earlier | None:
+    """The newest earlier result of the same case with the same settings on this engine, of whatever build."""
+    return _like(earlier, one.case, in_words(one.settings), engine)
 
 
 def history_json(name: str, hardware: str, earlier: Sequence[Earlier]) -> dict[str, Any]:
@@ -107,4 +106,16 @@ def history_json(name: str, hardware: str, earlier: Sequence[Earlier]) -> dict[s
 def before_it(earlier: Sequence[Earlier], i: int) -> Earlier | None:
     """The like result before the i-th."""
     one = earlier[i]
-    return next((e for e in reversed(earlier[:i]) if e.case == one.case and e.settings == one.settings), None)
+    return _like(earlier[:i], one.case, one.settings, one.build.split(" ", 1)[0])
+
+
+def _like(earlier: Sequence[Earlier], case: Case, settings: str, engine: str) -> Earlier | None:
+    """The newest. A build is told as the engine's name and its version."""
+    return next(
+        (
+            e
+            for e in reversed(earlier)
+            if e.case == case and e.settings == settings and e.build.split(" ", 1)[0] == engine
+        ),
+        None,
+    )

@@ -63,7 +63,7 @@ def _values(settings: Settings, varied: Sequence[tuple[str, str]]) -> str:
 
 def _figures(one: Measured, report: Report) -> list[str]:
     s, p = one.spread, one.planned
-    before = previous(one, report.earlier)
+    before = previous(one, report.engine, report.earlier)
     return [
         rate(s.median),
         f"{rate(s.low)} to {rate(s.high)}",

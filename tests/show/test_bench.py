@@ -30,10 +30,15 @@ RESULTS = (
     Measured(Q8, Case(0, 64, 4096), (9.0,), None),
 )
 EARLIER = (
-    Earlier("2026-01-01T00:00:00Z", "b 1", Case(128, 0), "t 2, ctk f16, ctv f16, ngl 0", 80.0, 1.0, 3),
-    Earlier("2026-02-01T00:00:00Z", "b 2", Case(128, 0), "t 2, ctk f16, ctv f16, ngl 0", 125.0, 1.0, 3),
-    Earlier("2026-03-01T00:00:00Z", "b 2", Case(128, 0), "t 4, ctk f16, ctv f16, ngl 0", 999.0, 1.0, 3),
+    Earlier("2026-01-01T00:00:00Z", "embedded 0", Case(128, 0), "t 2, ctk f16, ctv f16, ngl 0", 80.0, 1.0, 3),
+    Earlier(
+        "2026-02-01T00:00:00Z", "embedded 0.9", Case(128, 0), "t 2, ctk f16, ctv f16, ngl 0", 125.0, 1.0, 3
+    ),
+    Earlier(
+        "2026-03-01T00:00:00Z", "embedded 0.9", Case(128, 0), "t 4, ctk f16, ctv f16, ngl 0", 999.0, 1.0, 3
+    ),
 )
+ELSEWHERE = replace(EARLIER[1], build="ollama 1", median=1.0)
 REPORT = Report(
     "smollm2", PLAN, "embedded", "embedded 1", "2026-11-25T17:00:00Z", 3, RESULTS, earlier=EARLIER
 )
@@ -86,7 +91,7 @@ def test_the_document_says_where_each_figure_comes_from() -> None:
     assert first["planned"] == {"low": 80.0, "expected": 100.0, "high": 120.0, "source": "estimated"}
     assert (first["ratio"], first["place"]) == (1.0, "within")
     assert first["previous"] == {
-        "date": "2026-02-01T00:00:00Z", "build": "b 2", "median": 125.0, "change_percent": -20.0,
+        "date": "2026-02-01T00:00:00Z", "build": "embedded 0.9", "median": 125.0, "change_percent": -20.0,
     }  # fmt: skip
     assert second["planned"]["source"] == "estimated from runs here"
     assert (last["test"], last["planned"], last["ratio"], last["previous"]) == (
