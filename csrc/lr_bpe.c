@@ -1,35 +1,16 @@
-/* Byte-level BPE: pieces, found whole where they were seen before, merged where not.
+/* Byte-level BPE: pieces, found whole where they were seen before.
  *
  * While the pieces of one window are looked up, those of the next are being found: neither waits for the other, so a CPU
  * does both at once. */
 #include "lr_tok_private.h"
 
-/* A piece that the run has not seen: a token, or else merged. Either way the run remembers it. */
-static lr_status put_new(lr_tok_run *run, const lr_key *key, const uint8_t *text, size_t size, int32_t *ids,
-                         size_t *count) {
-    const lr_vocab *vocab = run->vocab;
-    lr_word *word = size <= LR_WORD_LONGEST ? lr_words_find(&vocab->words, key, text, size) : NULL;
-    const uint32_t n = word == NULL ? 0 : __atomic_load_n(&word->n, __ATOMIC_RELAXED);
-    if (n && !(n & LR_WORD_DOUBTED)) {
-        ids[0] = word->ids[0];
-        *count = 1;
-    } else {
-        const lr_status status = lr_bpe_merge(run, text, size, ids, count);
-        if (status != LR_OK) return status;
-        if (n && *count == 1 && ids[0] == word->ids[0] && !vocab->borrowed)
-            __atomic_fetch_and(&word->n, ~(uint32_t)LR_WORD_DOUBTED, __ATOMIC_RELAXED);
-    }
-    lr_tok_remember(run, key, text, size, ids, *count);
-    return LR_OK;
-}
-
-/* A piece that is not plainly a few tokens. */
-static lr_status put(lr_tok_run *run, const lr_key *key, const uint8_t *text, size_t size, int32_t *ids, size_t *count) {
+/* A piece that is not plainly a few tokens: 0 where the run does not remember it. */
+static int put(const lr_tok_run *run, const lr_key *key, const uint8_t *text, size_t size, int32_t *ids, size_t *count) {
     const lr_word *seen = size <= LR_WORD_LONGEST ? lr_words_find(&run->cache, key, text, size) : NULL;
-    if (seen == NULL) return put_new(run, key, text, size, ids, count);
+    if (seen == NULL) return 0;
     *count = seen->n & LR_WORD_COUNT;
     memcpy(ids, lr_word_ids(&run->cache, seen), *count * sizeof *ids);
-    return LR_OK;
+    return 1;
 }
 
 enum { STEP = 16, BATCH = 512 };
@@ -38,6 +19,7 @@ enum { STEP = 16, BATCH = 512 };
 typedef struct lr_batch {
     size_t base;
     unsigned found, keyed, put;
+    int unseen; /* the run does not remember the next one to put */
     uint32_t ends[1 + BATCH + LR_WINDOW]; /* behind a 0: where each begins */
     uint64_t hashes[BATCH + LR_WINDOW];
     uint64_t keys[BATCH + LR_WINDOW][2];
@@ -93,18 +75,17 @@ static lr_status put_one(lr_tok_run *run, lr_batch *batch, const uint8_t *text, 
         sink->need = size;
         return LR_FULL;
     }
-    if (size > LR_TOK_PIECE_MAX) return LR_E_LIMIT;
     const lr_key key = {{batch->keys[i][0], batch->keys[i][1]}, batch->hashes[i]};
     size_t added = 0;
-    const lr_status status = put(run, &key, text + batch->ends[i], size, sink->ids + sink->count, &added);
-    if (status == LR_OK) batch->put++;
+    batch->unseen = !put(run, &key, text + batch->ends[i], size, sink->ids + sink->count, &added);
+    if (!batch->unseen) batch->put++;
     sink->count += added;
-    return status;
+    return LR_OK;
 }
 
 static lr_status put_some(lr_tok_run *run, lr_batch *batch, unsigned to, const uint8_t *text, lr_sink *sink) {
     lr_status status = LR_OK;
-    while (status == LR_OK && batch->put < to) {
+    while (status == LR_OK && !batch->unseen && batch->put < to) {
         if (sink->room - sink->count >= (to - batch->put) * LR_WORD_INLINE) put_plain(&run->cache, batch, to, sink);
         if (batch->put < to) status = put_one(run, batch, text, sink);
     }
@@ -116,19 +97,20 @@ static lr_status encode_batch(lr_tok_run *run, lr_batch *batch, const uint8_t *t
     const size_t base = batch->base;
     lr_status status = LR_OK;
     batch->found = batch->keyed = batch->put = 0;
+    batch->unseen = 0;
     batch->ends[0] = 0;
-    for (size_t p = base; status == LR_OK && p < end && batch->found < BATCH && p - base < (1u << 20); ) {
+    for (size_t p = base; status == LR_OK && !batch->unseen && p < end && batch->found < BATCH && p - base < (1u << 20); ) {
         const unsigned more = lr_scan(split, &run->split, run->tier, text, base, &p, end, batch->ends + 1 + batch->found);
         if (more == 0) break;
         batch->found += more;
-        while (status == LR_OK && batch->found - batch->keyed >= STEP) {
+        while (status == LR_OK && !batch->unseen && batch->found - batch->keyed >= STEP) {
             const unsigned put = batch->keyed;
             key_some(&run->cache, batch, put + STEP, text + base, size - base);
             status = put_some(run, batch, put, text + base, sink);
         }
     }
     if (batch->found == 0) return LR_E_LIMIT;
-    if (status != LR_OK) return status;
+    if (status != LR_OK || batch->unseen) return status;
     key_some(&run->cache, batch, batch->found, text + base, size - base);
     return put_some(run, batch, batch->found, text + base, sink);
 }
@@ -138,13 +120,12 @@ lr_status lr_bpe_encode(lr_tok_run *run, const uint8_t *text, size_t size, size_
     while (*at < end) {
         const lr_split_state before = run->split;
         batch.base = *at;
-        const lr_status status = encode_batch(run, &batch, text, size, end, sink);
+        lr_status status = encode_batch(run, &batch, text, size, end, sink);
         *at += batch.ends[batch.put];
-        if (status != LR_OK) {
-            /* The scan was ahead of what was put. */
-            run->split = before;
-            return status;
-        }
+        /* The scan was ahead of what was put. */
+        if (status != LR_OK || batch.unseen) run->split = before;
+        if (status == LR_OK && batch.unseen) status = lr_bpe_learn(run, text, size, at, end, sink);
+        if (status != LR_OK) return status;
     }
     return LR_OK;
 }

@@ -121,6 +121,19 @@ lr_status lr_symbols_merge(lr_tok_run *run, uint32_t *symbols, size_t *n) {
     return LR_OK;
 }
 
+int lr_bpe_row(const lr_vocab *vocab, const uint8_t *text, size_t size, lr_row *row) {
+    int32_t any = 0;
+    if (size > LR_ROW_MAX) return 0;
+    for (uint32_t i = 0; i < size; i++) {
+        const int32_t id = vocab->byte_ids[text[i]];
+        any |= id;
+        row->symbols[i + 1] = (uint32_t)id;
+        if (i + 1 < size) lr_row_set(row, i + 1, vocab->byte_pairs[(size_t)text[i] << 8 | text[i + 1]]);
+    }
+    row->n = (uint32_t)size;
+    return any >= 0;
+}
+
 lr_status lr_bpe_merge(lr_tok_run *run, const uint8_t *text, size_t size, int32_t *ids, size_t *count) {
     const lr_vocab *vocab = run->vocab;
     uint32_t few[FEW], *symbols = size <= FEW ? few : malloc(size * sizeof *symbols);

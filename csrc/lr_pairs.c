@@ -17,7 +17,7 @@ lr_status lr_pairs_make(lr_vocab *vocab, size_t count) {
 }
 
 void lr_pairs_add(lr_vocab *vocab, lr_pair pair, int keep_first) {
-    uint64_t i = lr_pair_hash(pair.left, pair.right) >> 16 & vocab->pair_mask;
+    uint64_t i = lr_pairs_slot(vocab, lr_pair_hash(pair.left, pair.right));
     for (; vocab->pairs[i].left != LR_NO_RANK; i = (i + 1) & vocab->pair_mask)
         if (vocab->pairs[i].left == pair.left && vocab->pairs[i].right == pair.right) {
             if (!keep_first) vocab->pairs[i] = pair;

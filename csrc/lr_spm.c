@@ -92,9 +92,8 @@ size_t lr_spm_bytes(const lr_vocab *vocab, const uint8_t *text, size_t size, int
     return added;
 }
 
-/* What the symbols became, as ids: tokens as they are, characters that are none by their bytes. */
-static size_t spell_out(const lr_vocab *vocab, const uint32_t *symbols, size_t n, const uint8_t *text, size_t size,
-                        int32_t *ids) {
+size_t lr_spm_spell(const lr_vocab *vocab, const uint32_t *symbols, size_t n, const uint8_t *text, size_t size,
+                    int32_t *ids) {
     size_t at = 0, used = 0;
     for (size_t i = 0; i < n && at < size; i++) {
         if (symbols[i] < vocab->count) {
@@ -110,7 +109,18 @@ static size_t spell_out(const lr_vocab *vocab, const uint32_t *symbols, size_t n
     return used;
 }
 
-static lr_status merge_word(lr_tok_run *run, const uint8_t *text, size_t size, int32_t *ids, size_t *count) {
+int lr_spm_row(const lr_vocab *vocab, const uint8_t *text, size_t size, lr_row *row) {
+    uint32_t n = 0;
+    for (size_t at = 0; at < size; at += lr_utf8_length(text[at])) {
+        if (n == LR_ROW_MAX) return 0;
+        row->symbols[++n] = lr_spm_symbol(vocab, text + at, lr_utf8_length(text[at]));
+    }
+    row->n = n;
+    lr_row_look_up(vocab, row);
+    return 1;
+}
+
+lr_status lr_spm_merge(lr_tok_run *run, const uint8_t *text, size_t size, int32_t *ids, size_t *count) {
     uint32_t few[256], *symbols = size <= 256 ? few : malloc(size * sizeof *symbols);
     if (symbols == NULL) return LR_E_MEMORY;
     size_t n = 0;
@@ -121,7 +131,7 @@ static lr_status merge_word(lr_tok_run *run, const uint8_t *text, size_t size, i
         at += length;
     }
     const lr_status status = lr_symbols_merge(run, symbols, &n);
-    *count = status == LR_OK ? spell_out(run->vocab, symbols, n, text, size, ids) : 0;
+    *count = status == LR_OK ? lr_spm_spell(run->vocab, symbols, n, text, size, ids) : 0;
     if (symbols != few) free(symbols);
     return status;
 }
@@ -160,7 +170,7 @@ static lr_status put_word(lr_tok_run *run, const uint8_t *text, size_t size, siz
             return LR_OK;
         }
     }
-    const lr_status status = merge_word(run, text, size, ids, count);
+    const lr_status status = lr_spm_merge(run, text, size, ids, count);
     if (status == LR_OK) lr_tok_remember(run, &key, text, size, ids, *count);
     return status;
 }

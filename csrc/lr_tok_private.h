@@ -2,8 +2,9 @@
 #ifndef LR_TOK_PRIVATE_H
 #define LR_TOK_PRIVATE_H
 
-#include "lr_tok.h"
+#include "lr_merging_private.h"
 #include "lr_scan_private.h"
+#include "lr_tok.h"
 #include "lr_vocab_private.h"
 
 struct lr_tok_run {
@@ -40,12 +41,27 @@ lr_status lr_symbols_merge(lr_tok_run *run, uint32_t *symbols, size_t *n);
 lr_status lr_bpe_encode(lr_tok_run *run, const uint8_t *text, size_t size, size_t *at, size_t end, lr_sink *sink);
 lr_status lr_spm_encode(lr_tok_run *run, const uint8_t *text, size_t size, size_t *at, size_t end, lr_sink *sink);
 
+/* lr_bpe_encode for text of pieces that the run has not seen, until they become rare. The split stands at *at or
+ * before. */
+lr_status lr_bpe_learn(lr_tok_run *run, const uint8_t *text, size_t size, size_t *at, size_t end, lr_sink *sink);
+
+/* A piece as a row to be merged, or 0 where it cannot be one: it is too long, or holds bytes without a token. */
+int lr_bpe_row(const lr_vocab *vocab, const uint8_t *text, size_t size, lr_row *row);
+int lr_spm_row(const lr_vocab *vocab, const uint8_t *text, size_t size, lr_row *row);
+
 /* Text that is not UTF-8, as llama.cpp reads it: all of it as one piece. */
 lr_status lr_spm_encode_malformed(lr_tok_run *run, const uint8_t *text, size_t *at, size_t end, lr_sink *sink);
 
 /* The symbol of a character: its token, or a number behind the tokens when some token begins or ends with it, or
  * LR_NO_RANK. */
 uint32_t lr_spm_symbol(const lr_vocab *vocab, const uint8_t *text, size_t size);
+
+/* Merges one piece by the vocabulary's pairs. `ids` has room for `size`. */
+lr_status lr_spm_merge(lr_tok_run *run, const uint8_t *text, size_t size, int32_t *ids, size_t *count);
+
+/* What the symbols became, as ids: tokens as they are, characters that are none by their bytes. Returns how many. */
+size_t lr_spm_spell(const lr_vocab *vocab, const uint32_t *symbols, size_t n, const uint8_t *text, size_t size,
+                    int32_t *ids);
 
 /* Writes the tokens of single bytes to ids[used] on; bytes without one together become one unknown. */
 size_t lr_spm_bytes(const lr_vocab *vocab, const uint8_t *text, size_t size, int32_t *ids, size_t used);

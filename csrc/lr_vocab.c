@@ -61,7 +61,7 @@ lr_status lr_vocab_new(lr_vocab_source *source, lr_vocab **out) {
     vocab->count = (uint32_t)source->count;
     vocab->kind = source->kind;
     vocab->rules = source->rules;
-    vocab->ignore_merges = source->kind == LR_VOCAB_RANKS || source->ignore_merges;
+    vocab->ignore_merges = source->kind == LR_VOCAB_RANKS || (source->kind == LR_VOCAB_MERGES && source->ignore_merges);
     vocab->space_prefix = source->space_prefix;
     vocab->unknown = -1;
     vocab->all_spelled = 1;

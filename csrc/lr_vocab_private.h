@@ -15,6 +15,8 @@ typedef struct lr_pair {
 
 #define LR_NO_RANK 0xffffffffu
 
+enum { LR_PAIRS_LINE = 4 }; /* entries on a cache line, where looking for a pair begins at the first */
+
 typedef struct lr_merge { uint32_t rank; int32_t id; } lr_merge;
 
 struct lr_vocab {
@@ -76,21 +78,33 @@ static inline uint64_t lr_pair_hash(uint32_t left, uint32_t right) {
     return key ^ key >> 29;
 }
 
+static inline int lr_pairs_may_hold(const lr_vocab *vocab, uint64_t hash) {
+    const uint64_t bit = hash & vocab->filter_mask;
+    return vocab->pair_filter[bit / 64] >> bit % 64 & 1;
+}
+
+/* Where looking for a pair begins. */
+static inline uint64_t lr_pairs_slot(const lr_vocab *vocab, uint64_t hash) {
+    return hash >> 16 & vocab->pair_mask & ~(uint64_t)(LR_PAIRS_LINE - 1);
+}
+
 static inline void lr_pairs_prefetch(const lr_vocab *vocab, uint32_t left, uint32_t right) {
     const uint64_t hash = lr_pair_hash(left, right);
-    __builtin_prefetch(&vocab->pairs[hash >> 16 & vocab->pair_mask], 1);
+    __builtin_prefetch(&vocab->pairs[lr_pairs_slot(vocab, hash)], 1);
     __builtin_prefetch(&vocab->pair_filter[(hash & vocab->filter_mask) / 64], 1);
 }
 
-static inline lr_merge lr_pairs_find(const lr_vocab *vocab, uint32_t left, uint32_t right) {
-    const uint64_t hash = lr_pair_hash(left, right), bit = hash & vocab->filter_mask;
-    if (!(vocab->pair_filter[bit / 64] >> bit % 64 & 1)) return (lr_merge){LR_NO_RANK, -1};
-    for (uint64_t i = hash >> 16 & vocab->pair_mask; vocab->pairs[i].left != LR_NO_RANK;
-         i = (i + 1) & vocab->pair_mask) {
+static inline lr_merge lr_pairs_get(const lr_vocab *vocab, uint64_t hash, uint32_t left, uint32_t right) {
+    if (!lr_pairs_may_hold(vocab, hash)) return (lr_merge){LR_NO_RANK, -1};
+    for (uint64_t i = lr_pairs_slot(vocab, hash); vocab->pairs[i].left != LR_NO_RANK; i = (i + 1) & vocab->pair_mask) {
         const lr_pair *pair = &vocab->pairs[i];
         if (pair->left == left && pair->right == right) return (lr_merge){pair->rank, pair->id};
     }
     return (lr_merge){LR_NO_RANK, -1};
+}
+
+static inline lr_merge lr_pairs_find(const lr_vocab *vocab, uint32_t left, uint32_t right) {
+    return lr_pairs_get(vocab, lr_pair_hash(left, right), left, right);
 }
 
 #endif
