@@ -81,6 +81,8 @@ void lr_vocab_free(lr_vocab *vocab) {
     }
     lr_words_drop(&vocab->words);
     lr_words_drop(&vocab->chars);
+    free(vocab->char_symbols);
+    free(vocab->joins);
     free(vocab->bytes);
     free(vocab->starts);
     free(vocab->types);

@@ -39,6 +39,8 @@ struct lr_vocab {
     uint64_t *pair_filter; /* a bit for each pair's hash: most look-ups are for pairs that do not merge */
     uint32_t symbols;    /* SPM: tokens, and behind them characters that are none but begin or end some */
     lr_words chars;      /* SPM: those characters */
+    uint32_t *char_symbols; /* SPM: lr_spm_symbol of the characters up to U+FFFF */
+    uint64_t (*joins)[4]; /* SPM: by a character's last byte and the next one's first: whether some token holds both */
     int32_t whole_text;  /* SPM: a token holds a space behind something else, so words cannot stand alone */
     int32_t unknown;     /* SPM: the id of what cannot be spelled, or -1 */
     int32_t *specials;   /* ids by text */

@@ -129,7 +129,52 @@ static void test_random_vocabularies(void) {
     }
 }
 
+static size_t encode(lr_tok_run *run, const char *text, size_t size, int32_t *ids) {
+    size_t at = 0, count = 0, need;
+    CHECK(lr_tok_encode(run, (const uint8_t *)text, size, -1, &at, ids, LONGEST, &count, &need) == LR_OK && at == size);
+    return count;
+}
+
+/* U+2581 is a space in another spelling, wherever it stands among pieces, and whatever tokens hold spaces. */
+static void test_spaces_in_two_spellings(void) {
+    static char text[LONGEST], other[3 * LONGEST];
+    static int32_t ids[LONGEST], others[LONGEST];
+    static const char *const tokens[] = {"  ", "p ", "pq", " q", "q p", "qq", "   "};
+    for (size_t round = 0; round < 60; round++) {
+        lr_vocab *vocab = NULL;
+        lr_tok_run *run = NULL;
+        tok_begin(&v, LR_VOCAB_SPM, LR_PRE_GPT2, LR_RULES_OWN);
+        for (int i = 0; i < 256; i++) {
+            char byte[8];
+            snprintf(byte, sizeof byte, "<0x%02X>", (unsigned)i);
+            tok_token(&v, byte, 6, LR_TOKEN_BYTE);
+        }
+        for (size_t i = 0; i < sizeof tokens / sizeof *tokens; i++)
+            if (below(2)) tok_token(&v, tokens[i], strlen(tokens[i]), LR_TOKEN_NORMAL);
+        CHECK(lr_vocab_new(&v.source, &vocab) == LR_OK && lr_tok_run_new(vocab, &run) == LR_OK);
+        for (int i = 0; i < 40 && run; i++) {
+            const size_t size = 1 + below(300);
+            size_t used = 0;
+            for (size_t k = 0; k < size; k++) {
+                text[k] = " pq."[below(4)];
+                if (text[k] != ' ' || below(3)) {
+                    other[used++] = text[k];
+                } else {
+                    memcpy(other + used, "\xE2\x96\x81", 3);
+                    used += 3;
+                }
+            }
+            const size_t count = encode(run, text, size, ids);
+            CHECK(encode(run, other, used, others) == count && memcmp(ids, others, count * sizeof *ids) == 0);
+            CHECK(count == encode_plainly(vocab, text, size, others) && memcmp(ids, others, count * sizeof *ids) == 0);
+        }
+        lr_tok_run_free(run);
+        lr_vocab_free(vocab);
+    }
+}
+
 int main(void) {
+    test_spaces_in_two_spellings();
     test_random_vocabularies();
     return lr_report("merge");
 }
