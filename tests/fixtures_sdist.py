@@ -11,31 +11,15 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
 import os
-import subprocess
-import sys
 import tarfile
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-VERSION = "0.3.36"
-SHA256 = "832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e"
-ARCHIVE = f"llama_cpp_python-{VERSION}.tar.gz"
+from localrun.engine.sdist import ARCHIVE, SHA256, VERSION, fetch
+from localrun.model.sources import Net
 
-# `pip download` asks a source archive's build backend for its metadata, and this one's would install cmake
-# and more. Without build isolation pip takes whatever backend stands on the path: this one answers from
-# PKG-INFO.
-BACKEND = """
-import pathlib, shutil
-
-def prepare_metadata_for_build_wheel(metadata_directory, config_settings=None):
-    info = pathlib.Path(metadata_directory, "llama_cpp_python.dist-info")
-    info.mkdir()
-    shutil.copy("PKG-INFO", info / "METADATA")
-    return info.name
-"""
+__all__ = ["ARCHIVE", "SHA256", "VERSION", "cache_folder", "download", "locked", "sdist_file", "sdist_files"]
 
 
 def cache_folder() -> Path:
@@ -53,27 +37,8 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def download(folder: Path) -> Path:
-    """The archive, through pip and checked by pip; call it with the lock held."""
-    archive = folder / ARCHIVE
-    if archive.exists():
-        return archive
-    with tempfile.TemporaryDirectory(dir=folder, prefix="part-") as name:
-        part = Path(name)
-        (part / "scikit_build_core").mkdir()
-        (part / "scikit_build_core" / "build.py").write_text(BACKEND)
-        (part / "requirements.txt").write_text(f"llama-cpp-python=={VERSION} --hash=sha256:{SHA256}\n")
-        argv = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-build-isolation"]
-        argv += ["--no-binary", ":all:", "--no-cache-dir", "--require-hashes", "-d", name]
-        argv += ["-r", str(part / "requirements.txt")]
-        env = {**os.environ, "PYTHONPATH": name}
-        done = subprocess.run(argv, env=env, capture_output=True, text=True, check=False, timeout=280)
-        if done.returncode != 0:
-            raise RuntimeError(f"pip could not fetch {ARCHIVE}:\n{done.stdout}{done.stderr}")
-        digest = hashlib.sha256((part / ARCHIVE).read_bytes()).hexdigest()
-        if digest != SHA256:
-            raise RuntimeError(f"{ARCHIVE} has sha256 {digest}, not {SHA256}")
-        (part / ARCHIVE).rename(archive)
-    return archive
+    """The archive, as `engine install` fetches it; call it with the lock held."""
+    return fetch(folder, Net(os.environ))
 
 
 def sdist_files(*relative_paths: str) -> tuple[Path, ...]:

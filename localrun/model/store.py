@@ -11,6 +11,7 @@ from localrun.errors import FetchError, UsageError
 from localrun.model import hub_cache
 from localrun.model.fetch import STAGING
 from localrun.model.files import disk_errors
+from localrun.model.split import split_of
 from localrun.model.variants import RepoFile, projectors_of, variants_of
 from localrun.value import dataclass
 
@@ -125,8 +126,8 @@ def _model(
         for path, status in zip(files, statuses, strict=True)
         if status.st_nlink == 1 and holders.get(path.resolve(), {path}) <= {path}
     ]
-    count = files[0].name.rpartition("-of-")[2][:5]
-    expected = int(count) if "-of-" in files[0].name and count.isdigit() else 1
+    split = split_of(files[0].name)
+    expected = split[2] if split else 1
     total = sum(status.st_size for status in statuses)
     return LocalModel(name, files[0], files, total, sum(own), source, quant, max(0, expected - len(files)))
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 
 from localrun.errors import FetchError, UsageError
+from localrun.model.split import split_of
 from localrun.value import dataclass
 
 
@@ -25,7 +26,6 @@ class Variant:
     bytes: int
 
 
-_SHARD = re.compile(r"(?P<stem>.+)-(?P<no>\d{5})-of-(?P<count>\d{5})\.gguf", re.IGNORECASE)
 _QUANT = re.compile(
     r"(?<![A-Za-z0-9])((?:UD-)?(?:IQ|TQ|Q)[1-8](?:_[A-Z0-9]+)*|BF16|F16|FP16|F32|MXFP4(?:_MOE)?|NVFP4)(?![A-Za-z0-9])",
     re.IGNORECASE,
@@ -53,8 +53,8 @@ def variants_of(files: Iterable[RepoFile]) -> tuple[Variant, ...]:
         base = file.path.rpartition("/")[2].lower()
         if not base.endswith(".gguf") or "mmproj" in base or base.startswith("imatrix"):
             continue
-        match = _SHARD.fullmatch(file.path)
-        groups.setdefault(f"{match['stem']}|{match['count']}" if match else file.path, []).append(file)
+        split = split_of(file.path)
+        groups.setdefault(f"{split[0]}|{split[2]}" if split else file.path, []).append(file)
     found = [_variant(members) for members in groups.values()]
     return tuple(sorted(found, key=lambda v: (v.bytes, v.quant)))
 
@@ -92,11 +92,11 @@ def choose(variants: tuple[Variant, ...], quant: str, repo: str) -> Variant:
 
 def check_whole(variant: Variant, repo: str) -> None:
     """Raises FetchError when a shard is missing or there twice."""
-    match = _SHARD.fullmatch(variant.files[0].path)
-    if match is None:
+    first = split_of(variant.files[0].path)
+    if first is None:
         return
-    count = int(match["count"])
-    numbers = [int(m["no"]) for f in variant.files if (m := _SHARD.fullmatch(f.path))]
+    count = first[2]
+    numbers = [split[1] for f in variant.files if (split := split_of(f.path))]
     missing = sorted(set(range(1, count + 1)) - set(numbers))
     if missing:
         raise FetchError(f"{repo}: shard {missing[0]} of {count} of {variant.quant} is missing")
@@ -113,7 +113,9 @@ def check_name(path: str) -> None:
 
 def quant_in(path: str) -> str:
     """The quant that a path names, as published and in capitals; "" where it names none."""
-    base = _SHARD.sub(r"\g<stem>", path.rpartition("/")[2])
+    base = path.rpartition("/")[2]
+    split = split_of(base)
+    base = split[0] if split else base
     for text in (base, path.rpartition("/")[0]):
         if found := _QUANT.findall(text):
             return str(found[-1]).upper()

@@ -6,7 +6,6 @@ import errno
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,17 +16,6 @@ from localrun.model.fetch import STAGING, ensure
 from localrun.model.sources import DEFAULT_MODEL, HubSource, UrlSource
 from tests.fakes.fetching import CONTENT, NAME, Recorder, clean_env, net, wanted, wheel_source, where
 from tests.fakes.hub import Fault, Hub
-
-
-@pytest.fixture
-def hub() -> Iterator[Hub]:
-    with Hub() as hub:
-        yield hub
-
-
-@pytest.fixture
-def env(tmp_path: Path, hub: Hub) -> dict[str, str]:
-    return clean_env(tmp_path, hub)
 
 
 def plain(hub: Hub) -> UrlSource:

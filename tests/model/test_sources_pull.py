@@ -16,7 +16,7 @@ from localrun.model.projector import beside
 from localrun.model.pull import Pulled, pull, pull_projector
 from localrun.model.sources import HubRef
 from localrun.model.store import disk_use, find, local_models, remove
-from tests.fakes.fetching import CONTENT, Recorder, clean_env, net, where
+from tests.fakes.fetching import CONTENT, Recorder, net, where
 from tests.fakes.hub import Fault, Hub, sha256
 
 REPO = "owner/demo-GGUF"
@@ -33,11 +33,6 @@ def hub() -> Iterator[Hub]:
     with Hub() as hub:
         hub.add_repo(REPO, FILES)
         yield hub
-
-
-@pytest.fixture
-def env(tmp_path: Path, hub: Hub) -> dict[str, str]:
-    return clean_env(tmp_path, hub)
 
 
 def take(env: dict[str, str], quant: str = "", offline: bool = False, told: Recorder | None = None) -> Pulled:

@@ -15,22 +15,11 @@ from localrun.model.remote_header import read_remote
 from localrun.model.sources import HubRef
 from localrun.model.transfer import Http
 from localrun.model.variants import choose, variants_of
-from tests.fakes.fetching import clean_env, net, where
+from tests.fakes.fetching import net, where
 from tests.fakes.hub import Fault, Hub, sha256
 from tests.model import tiny
 
 REPO = "owner/tiny-GGUF"
-
-
-@pytest.fixture
-def hub() -> Iterator[Hub]:
-    with Hub() as hub:
-        yield hub
-
-
-@pytest.fixture
-def env(tmp_path: Path, hub: Hub) -> dict[str, str]:
-    return clean_env(tmp_path, hub)
 
 
 @pytest.fixture

@@ -5,14 +5,13 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from localrun.errors import FetchError
 from localrun.model.pull import Pulled, pull
 from localrun.model.sources import HubRef
-from tests.fakes.fetching import Recorder, clean_env, net, where
+from tests.fakes.fetching import Recorder, net, where
 from tests.fakes.hub import Fault, Hub, sha256
 
 REPO = "owner/demo-GGUF"
@@ -25,11 +24,6 @@ def hub() -> Iterator[Hub]:
     with Hub() as hub:
         hub.add_repo(REPO, {f"demo-Q8_0-{i + 1:05}-of-00006.gguf": data for i, data in enumerate(SHARDS)})
         yield hub
-
-
-@pytest.fixture
-def env(tmp_path: Path, hub: Hub) -> dict[str, str]:
-    return clean_env(tmp_path, hub)
 
 
 def take(env: dict[str, str], overall: Recorder, bars: list[Recorder]) -> Pulled:
