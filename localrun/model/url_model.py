@@ -141,7 +141,7 @@ def read(http: Http, files: tuple[Published, ...], paths: Paths, label: str) -> 
     def header(file: Published) -> Header:
         first = MUCH if file is files[0] else LITTLE
         try:
-            return read_remote(http, file.url, "", paths, size=file.bytes, first=first)
+            return read_remote(http, file.url, _key(file), paths, size=file.bytes, first=first)
         except HeaderError as e:
             raise HeaderError(f"{short_url(file.url)}: {e}", e.hint) from None
 
@@ -149,6 +149,13 @@ def read(http: Http, files: tuple[Published, ...], paths: Paths, label: str) -> 
         headers = list(pool.map(header, files))
     whole = [ModelFile(f.name, f.bytes, h.data_offset) for f, h in zip(files, headers, strict=True)]
     return model_from_header(headers, whole, label)
+
+
+def _key(file: Published) -> str:
+    """What its header is kept by: the same for whoever asks; "" where nothing tells versions apart."""
+    if not file.validator:
+        return ""
+    return hashlib.sha256(f"{short_url(file.url)} {file.validator} {file.bytes}".encode()).hexdigest()
 
 
 def fetch(

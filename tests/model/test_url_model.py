@@ -60,6 +60,11 @@ def test_a_plan_needs_its_header_alone(hub: Hub, env: dict[str, str], data: byte
     assert [(file.name, file.bytes) for file in model.files] == [("tiny.gguf", len(data))]
     assert hub.sent < local.files[0].data_offset + (2 << 20)
     assert not where(env).models.exists(), "nothing of the model is on the disk"
+    hub.sent = 0
+    with Http(net(env)) as http:
+        again = url_model.published(http, ref_of(f"{hub.url}/m/tiny.gguf?signed=anew"))
+        assert url_model.read(http, again, where(env), "tiny") == model
+    assert hub.sent == 512, "the header is kept by its ETag"
 
 
 def test_it_comes_whole_and_is_found_again_without_the_network(
