@@ -102,3 +102,9 @@ lr_status lr_special_find(const lr_vocab *vocab, const uint8_t *text, size_t fro
     }
     return LR_END;
 }
+
+lr_status lr_special_at(const lr_vocab *vocab, uint32_t index, int32_t *id) {
+    if (index >= vocab->special_count) return LR_END;
+    *id = vocab->specials[index];
+    return LR_OK;
+}

@@ -95,4 +95,7 @@ lr_status lr_vocab_decode(const lr_vocab *vocab, const int32_t *ids, size_t coun
 lr_status lr_special_find(const lr_vocab *vocab, const uint8_t *text, size_t from, size_t size, int special,
                           size_t *start, size_t *end, int32_t *id);
 
+/* The special token number `index` in the order of their texts. LR_END: there are no more. */
+lr_status lr_special_at(const lr_vocab *vocab, uint32_t index, int32_t *id);
+
 #endif

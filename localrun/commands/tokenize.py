@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +18,21 @@ _VOCABULARIES = (".json", ".model", ".tiktoken")
 def run(app: App, name: str, text: str | None, options: dict[str, Any], as_json: bool) -> None:
     from localrun.tokenizer.command import tokenize_command
 
-    data = _text(text, options.get("file"))
     show = "count" if options.get("count") else "pieces" if options.get("pieces") else "ids"
     rules, special = options.get("as_") or "own", bool(options.get("special"))
-    cache = app.session.config.tokenizer_cache
-    put(tokenize_command(_vocabulary(app, name), data, show, rules, special, json=as_json, cache=cache))
+    cache, path = app.session.config.tokenizer_cache, _vocabulary(app, name)
+    with _text(text, options.get("file")) as data:
+        for part in tokenize_command(path, data, show, rules, special, json=as_json, cache=cache):
+            sys.stdout.write(part)
+    put("")
 
 
 def _vocabulary(app: App, name: str) -> Path:
     """The file that holds the vocabulary of NAME; a tokenizer's own file may be named too."""
     path = Path(name).expanduser()
-    if path.suffix in _VOCABULARIES:
+    # A file that holds a vocabulary and no weights is as good; of a split model locate() finds the first part.
+    alone = path.suffix == ".gguf" and "-of-" not in path.name and path.is_file()
+    if path.suffix in _VOCABULARIES or alone:
         return path
     target = locate(app, name, None)
     if target.path is None:
@@ -34,16 +40,22 @@ def _vocabulary(app: App, name: str) -> Path:
     return target.path
 
 
-def _text(text: str | None, file: str | None) -> str | bytes:
+@contextlib.contextmanager
+def _text(text: str | None, file: str | None) -> Iterator[str | Callable[[int], bytes]]:
+    """TEXT itself, or what reads the file or the standard input."""
     if text is not None and file:
         raise UsageError("both TEXT and --file were given", "give one of them")
-    if file:
-        try:
-            return Path(file).read_bytes()
-        except OSError as failed:
-            raise LocalrunError(f"cannot read {file}: {failed.strerror}") from None
     if text is not None:
-        return text
-    if sys.stdin.isatty():
+        yield text
+    elif file:
+        try:
+            with Path(file).open("rb") as opened:
+                yield opened.read
+        except OSError as failed:
+            if failed.filename not in (file, None):
+                raise
+            raise LocalrunError(f"cannot read {file}: {failed.strerror}") from None
+    elif sys.stdin.isatty():
         raise UsageError("nothing to tokenize", "give TEXT or --file, or pipe text in")
-    return sys.stdin.buffer.read()
+    else:
+        yield sys.stdin.buffer.read

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from localrun._ffi import ffi, lib
 from localrun.errors import ModelError
@@ -12,6 +12,7 @@ from localrun.errors import ModelError
 if TYPE_CHECKING:
     from localrun.native.int_list import Ints
 
+Bytes = bytes | bytearray | memoryview
 PRES = {
     "gpt-2": lib.LR_PRE_GPT2,
     "digits": lib.LR_PRE_DIGITS,
@@ -107,13 +108,20 @@ class Vocab:
         _check(lib.lr_vocab_decode(self.handle, raw, len(ids), special, into, len(out), size))
         return bytes(out)
 
-    def specials(self, text: bytes, special: bool) -> Iterator[tuple[int, int, int]]:
+    def specials(self, text: Bytes, special: bool) -> Iterator[tuple[int, int, int]]:
         """Start, end and id of each special token in the text."""
         raw, size, found = ffi.from_buffer(text), len(text), ffi.new("size_t[2]")
         token, at = ffi.new("int32_t *"), 0
         while lib.lr_special_find(self.handle, raw, at, size, special, found, found + 1, token) == lib.LR_OK:
             yield found[0], found[1], token[0]
             at = found[1]
+
+    def special_texts(self) -> Iterator[bytes]:
+        """The text of each special token."""
+        token, index = ffi.new("int32_t *"), 0
+        while lib.lr_special_at(self.handle, index, token) == lib.LR_OK:
+            yield self.token(token[0])
+            index += 1
 
     def extend(self, out: list[int], ids: memoryview) -> None:
         """Appends ids of this vocabulary to a list."""
@@ -126,7 +134,7 @@ class Vocab:
             self._ints = Ints(self.count)
         self._ints.append(out, int(ffi.cast("uintptr_t", ffi.from_buffer(ids))), len(ids))
 
-    def encode(self, text: bytes | memoryview, special: int, owner: object = None) -> Iterator[memoryview]:
+    def encode(self, text: Bytes, special: int, owner: object = None) -> Iterator[memoryview]:
         """The ids, some ten thousand at a time, each array good until the next. The text is taken as well formed;
         `owner` is kept alive meanwhile.
         `special`: 1 finds all special tokens in it, 0 user-defined ones, -1 none."""
@@ -157,22 +165,33 @@ class _Run:
         self._ids = ffi.new("int32_t[]", room)
         self._view = memoryview(ffi.buffer(self._ids)).cast("B").cast("i")
 
-    def encode(self, text: bytes | memoryview, special: int) -> Iterator[memoryview]:
+    def encode(self, text: Bytes, special: int) -> Iterator[memoryview]:
         place, raw, size = self._place, ffi.from_buffer(text), len(text)
         place[0] = 0
         while True:
-            status = lib.lr_tok_encode(
-                self._handle, raw, size, special, self._at, self._ids, self._room, self._count, self._need
-            )
+            status = self._step(raw, size, special)
             if place[1]:
                 yield self._view[: place[1]]
-            elif status == lib.LR_FULL:
+            if self._room > ROOM:
+                self._resize(ROOM)
+            if not place[1] and status == lib.LR_FULL:
                 self._resize(max(place[2], ROOM))
             if status != lib.LR_FULL:
                 break
         _check(status)
-        if self._room > ROOM:
-            self._resize(ROOM)
+
+    def _step(self, raw: Any, size: int, special: int) -> int:
+        def work() -> int:
+            return lib.lr_tok_encode(  # type: ignore[no-any-return]
+                self._handle, raw, size, special, self._at, self._ids, self._room, self._count, self._need
+            )
+
+        if self._room <= ROOM:
+            return work()
+        # One piece of so many bytes may take seconds.
+        from localrun.native import interruptible
+
+        return interruptible.run(work, lambda: lib.lr_tok_cancel(self._handle))
 
 
 def utf8_in_place(text: str) -> memoryview:
@@ -194,11 +213,11 @@ def _check(status: int) -> None:
         raise ModelError(ffi.string(lib.lr_status_text(status)).decode())
 
 
-def is_utf8(text: bytes) -> bool:
+def is_utf8(text: Bytes) -> bool:
     return bool(lib.lr_utf8_valid(ffi.from_buffer(text), len(text)) == len(text))
 
 
-def as_llama_cpp_reads(text: bytes) -> bytes:
+def as_llama_cpp_reads(text: Bytes) -> bytes:
     """With U+FFFD for each byte that begins no character, as llama.cpp's BPE sees it."""
     raw = ffi.from_buffer(text)
     out = bytearray(lib.lr_utf8_llama(raw, len(text), ffi.NULL))
@@ -206,6 +225,6 @@ def as_llama_cpp_reads(text: bytes) -> bytes:
     return bytes(out)
 
 
-def plainly_nfc(text: bytes | memoryview) -> int:
+def plainly_nfc(text: Bytes) -> int:
     """How many bytes of this UTF-8, from its start, need no normalizing; nearly always all of them."""
     return int(lib.lr_utf8_plainly_nfc(ffi.from_buffer(text), len(text)))

@@ -12,10 +12,12 @@ from os import PathLike
 from pathlib import Path
 
 from localrun.errors import UsageError
-from localrun.native.tok import Vocab, as_llama_cpp_reads, is_utf8, plainly_nfc, utf8_in_place
+from localrun.native.tok import Bytes, Vocab, as_llama_cpp_reads, is_utf8, plainly_nfc, utf8_in_place
+from localrun.tokenizer.blocks import BLOCK, blocks_of, crosses_a_cut
 from localrun.tokenizer.vocabulary import Vocabulary
 
 RULES = ("own", "llama.cpp")
+Text = str | Bytes
 #: Characters of a str from which on it pays to find its UTF-8 in place.
 LONG = 1 << 14
 
@@ -41,6 +43,7 @@ class Tokenizer:
         self._strip_space = vocabulary.space_prefix
         # For streams: the tokens that are whole characters, without and with control tokens.
         self._whole: tuple[dict[int, str], dict[int, str]] = ({}, {})
+        self._cuts: bool | None = None
         self.rules = rules
         self.bos = vocabulary.bos
         self.eos = vocabulary.eos
@@ -80,20 +83,20 @@ class Tokenizer:
         """The vocabulary in the C core, for what else makes text of tokens there."""
         return self._vocab
 
-    def encode(self, text: str | bytes, special: bool = False) -> list[int]:
+    def encode(self, text: Text, special: bool = False) -> list[int]:
         out: list[int] = []
         for part in self._parts(text, special):
             self._vocab.extend(out, part)
         return out
 
-    def encode_array(self, text: str | bytes, special: bool = False) -> array[int]:
+    def encode_array(self, text: Text, special: bool = False) -> array[int]:
         """As an array of 32-bit ints: a tenth of a list's memory."""
         out = array("i")
         for part in self._parts(text, special):
             out.frombytes(part.cast("B"))
         return out
 
-    def count(self, text: str | bytes, special: bool = False) -> int:
+    def count(self, text: Text, special: bool = False) -> int:
         return sum(map(len, self._parts(text, special)))
 
     def decode(self, ids: Iterable[int], special: bool = False) -> str:
@@ -120,7 +123,16 @@ class Tokenizer:
         """Decodes tokens as they come."""
         return Stream(self, special)
 
-    def _parts(self, text: str | bytes, special: bool) -> Iterator[memoryview]:
+    @property
+    def can_cut(self) -> bool:
+        """Whether the blocks of a text, as localrun.tokenizer.blocks makes them, encode to what the text does."""
+        if self._cuts is None:
+            self._cuts = not self._spm and not any(map(crosses_a_cut, self._vocab.special_texts()))
+        return self._cuts
+
+    def _parts(self, text: Text, special: bool) -> Iterator[memoryview]:
+        if len(text) > BLOCK and not isinstance(text, str) and self.can_cut:
+            return self._in_blocks(text, special)
         if isinstance(text, str) and len(text) > LONG and (text.isascii() or not self._nfc):
             with contextlib.suppress(UnicodeEncodeError):
                 return self._vocab.encode(utf8_in_place(text), special, owner=text)
@@ -129,8 +141,17 @@ class Tokenizer:
             return self._vocab.encode(raw, special)
         return self._rewritten(raw, special, rewrite)
 
+    def _in_blocks(self, text: Bytes, special: bool) -> Iterator[memoryview]:
+        """What must be rewritten needs memory for a block, not for the text; and between blocks Python can act."""
+        for block in blocks_of(text):
+            raw, rewrite = self._read(block)
+            if rewrite is None:
+                yield from self._vocab.encode(raw, special)
+            else:
+                yield from self._rewritten(raw, special, rewrite)
+
     def _rewritten(
-        self, raw: bytes, special: bool, rewrite: Callable[[bytes], bytes]
+        self, raw: Bytes, special: bool, rewrite: Callable[[Bytes], bytes]
     ) -> Iterator[memoryview]:
         """Special tokens stand in the text as it came; only what is between them is rewritten."""
         at = 0
@@ -140,8 +161,9 @@ class Tokenizer:
             at = end
         yield from self._vocab.encode(rewrite(raw[at:]), -1)
 
-    def _read(self, text: str | bytes) -> tuple[bytes, Callable[[bytes], bytes] | None]:
+    def _read(self, text: Text) -> tuple[Bytes, Callable[[Bytes], bytes] | None]:
         """The text's bytes, and what they must go through before they can be encoded."""
+        raw: Bytes
         if isinstance(text, str):
             try:
                 raw = text.encode()
@@ -153,7 +175,7 @@ class Tokenizer:
         elif self._llama_cpp:
             return text, None if self._spm else as_llama_cpp_reads
         else:
-            raw = text.decode("utf-8", "replace").encode()
+            raw = bytes(text).decode("utf-8", "replace").encode()
         return raw, _nfc if self._nfc and plainly_nfc(raw) < len(raw) else None
 
 
@@ -191,8 +213,9 @@ def sidecar_folder() -> Path:
     return paths(os.environ).cache / "vocabularies"
 
 
-def _nfc(raw: bytes) -> bytes:
+def _nfc(text: Bytes) -> bytes:
     """Only the lines that may need it: a newline neither combines nor decomposes."""
+    raw = bytes(text)
     view, out, at = memoryview(raw), bytearray(), 0
     while at + (plain := plainly_nfc(view[at:])) < len(raw):
         start = raw.rfind(b"\n", at, at + plain) + 1 or at
