@@ -187,7 +187,7 @@ def _verified(target: Target, plan: Plan) -> tuple[Difference, ...]:
     if target.path is None:
         raise UsageError(
             f"--verify needs the file, and {target.name} is not on this machine",
-            f"localrun pull {target.name}",
+            f"localrun pull {target.pulled_as}",
         )
     from localrun.engine.verify import taken_in_dry_run
     from localrun.plan.compare import compare

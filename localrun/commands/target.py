@@ -39,6 +39,12 @@ class Target:
     here: tuple[
         tuple[Offer, Path], ...
     ] = ()  # the quantizations that are on this machine, where they were looked for
+    address: str = ""  # what names it to `pull`, where its own name does not
+
+    @property
+    def pulled_as(self) -> str:
+        """What to type behind `localrun pull`."""
+        return self.address or self.name
 
     def all_offers(self) -> Sequence[Offer]:
         """Every quantization of the entry, asked for or not."""
@@ -228,6 +234,7 @@ def _fetch_entry(app: App, entry: Entry, plan: Plan) -> Path:
 def _url(app: App, ref: UrlRef) -> Target:
     """An address: what is here already, else what its header says, read by range."""
     from localrun.model import url_model
+    from localrun.model.retry import short_url
     from localrun.model.transfer import Http
 
     paths = app.session.paths
@@ -246,7 +253,7 @@ def _url(app: App, ref: UrlRef) -> Target:
         bars = progress(app)
         return url_model.fetch(ref, files, paths, net(app), bars, bars.another)
 
-    return Target(label, model, None, obtain)
+    return Target(label, model, None, obtain, address=short_url(ref.url))
 
 
 def _hub(app: App, ref: HubRef, quant: str | None) -> Target:

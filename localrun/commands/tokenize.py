@@ -36,7 +36,7 @@ def _vocabulary(app: App, name: str) -> Path:
         return path
     target = locate(app, name, None)
     if target.path is None:
-        raise UsageError(f"{target.name} is not on this machine", f"localrun pull {target.name}")
+        raise UsageError(f"{target.name} is not on this machine", f"localrun pull {target.pulled_as}")
     return target.path
 
 

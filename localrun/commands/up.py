@@ -41,7 +41,7 @@ def prepare(app: App, name: str | None, options: dict[str, Any], fetch: bool = T
     path = target.path
     if path is None and not fetch:
         path = Path(plan.model.files[0].name)
-        app.tell(f"{target.name} is not on this machine yet: localrun pull {target.name}")
+        app.tell(f"{target.name} is not on this machine yet: localrun pull {target.pulled_as}")
     elif path is None:
         if plan.verdict == "too-big":
             # Once more with advice: a refusal says what would work.

@@ -240,13 +240,15 @@ def test_a_model_of_an_address_is_planned_pulled_run_listed_and_removed(faker: U
         assert json.loads(done[0].out)["model"]["files"] == [
             {"name": "demo.gguf", "bytes": len(hub.files["/m/demo.gguf"])}
         ]
+        done.append(faker("up", url, "--dry-run"))
+        assert f"localrun pull {hub.url}/m/demo.gguf" in done[-1].err, "what can be typed"
         done += [faker("pull", url), faker("run", url, "hello"), faker("up", url, "--dry-run")]
         done += [faker("plan", url + "x", "-v"), faker("pull", url.replace("/m/", "/n/"), "-v")]
-        assert [d.code for d in done] == [0, 0, 0, 0, 0, 0, 0, 1], done
-    path = Path(done[3].out.strip())
+        assert [d.code for d in done] == [0, 0, 0, 0, 0, 0, 0, 0, 1], done
+    path = Path(done[4].out.strip())
     assert path.read_bytes() == (tmp_path / "demo.gguf").read_bytes()
     done += [faker("plan", url, "--offline"), faker("list"), faker("doctor"), faker("doctor", "--json")]
-    assert [d.code for d in done[8:10]] == [0, 0]
+    assert [d.code for d in done[9:11]] == [0, 0]
     done.append(faker("rm", url, "--yes"))
     assert done[-1].code == 0
     assert not path.exists()
