@@ -3,25 +3,6 @@
 
 #include <stdlib.h>
 
-enum { FEW = 256 }; /* up to here a plain search for the lowest rank is faster than a heap */
-
-/* symbols[0, n) with merges[i] for the pair (i, i + 1); both are used up. */
-static size_t merge_few(const lr_vocab *vocab, uint32_t *symbols, lr_merge *merges, size_t n) {
-    while (n > 1) {
-        size_t best = 0;
-        for (size_t i = 1; i + 1 < n; i++)
-            if (merges[i].rank < merges[best].rank) best = i;
-        if (merges[best].rank == LR_NO_RANK) break;
-        symbols[best] = (uint32_t)merges[best].id;
-        memmove(symbols + best + 1, symbols + best + 2, (n - best - 2) * sizeof *symbols);
-        memmove(merges + best, merges + best + 1, (n - best - 2) * sizeof *merges);
-        n--;
-        if (best + 1 < n) merges[best] = lr_pairs_find(vocab, symbols[best], symbols[best + 1]);
-        if (best > 0) merges[best - 1] = lr_pairs_find(vocab, symbols[best - 1], symbols[best]);
-    }
-    return n;
-}
-
 /* The symbols of a long piece as a list, and a heap of its pairs by rank and place. */
 typedef struct lr_link { uint32_t symbol, next, previous; lr_merge merge; } lr_link;
 
@@ -89,12 +70,13 @@ static lr_status merge_many(lr_tok_run *run, lr_link *links, lr_heap *heap, uint
     return LR_OK;
 }
 
-static lr_status merge_list(lr_tok_run *run, uint32_t *symbols, size_t *count) {
-    const uint32_t n = (uint32_t)*count;
+lr_status lr_heap_merge(lr_tok_run *run, const uint32_t *symbols, size_t size, lr_placed *out, size_t *count) {
+    const uint32_t n = (uint32_t)size;
     lr_link *links = malloc((n + (size_t)1) * sizeof *links);
     /* Each merge adds at most two entries for the one that it took. */
     lr_heap heap = {malloc((size_t)n * 2 * sizeof *heap.items), 0};
     lr_status status = links == NULL || heap.items == NULL ? LR_E_MEMORY : LR_OK;
+    *count = 0;
     if (status == LR_OK) {
         for (uint32_t i = 0; i <= n; i++)
             links[i] = (lr_link){i < n ? symbols[i] : LR_NO_RANK, i + 1, i - 1, {LR_NO_RANK, -1}};
@@ -105,19 +87,46 @@ static lr_status merge_list(lr_tok_run *run, uint32_t *symbols, size_t *count) {
         for (size_t i = heap.count / FAMILY + 1; i-- > 0; )
             if (i < heap.count) sift_down(&heap, i);
         status = merge_many(run, links, &heap, n);
-        *count = 0;
-        for (uint32_t i = 0; i < n && status == LR_OK; i = links[i].next) symbols[(*count)++] = links[i].symbol;
+        for (uint32_t i = 0; i < n && status == LR_OK; i = links[i].next) out[(*count)++] = (lr_placed){i, links[i].symbol};
     }
     free(links);
     free(heap.items);
     return status;
 }
 
-lr_status lr_symbols_merge(lr_tok_run *run, uint32_t *symbols, size_t *n) {
-    if (*n > FEW) return merge_list(run, symbols, n);
-    lr_merge merges[FEW];
-    for (size_t i = 0; i + 1 < *n; i++) merges[i] = lr_pairs_find(run->vocab, symbols[i], symbols[i + 1]);
-    *n = merge_few(run->vocab, symbols, merges, *n);
+/* The only row that there is. */
+typedef struct lr_single { lr_row *row; uint32_t *symbols; size_t *n; } lr_single;
+
+static int only_row(void *owner, lr_row *row) {
+    lr_single *single = owner;
+    if (single->row == NULL) return 0;
+    *row = *single->row;
+    single->row = NULL;
+    return 1;
+}
+
+static void only_done(void *owner, const lr_row *row) {
+    lr_single *single = owner;
+    *single->n = 0;
+    for (uint64_t left = lr_row_tokens(row); left; left &= left - 1)
+        single->symbols[(*single->n)++] = row->symbols[__builtin_ctzll(left)];
+}
+
+static void merge_row(const lr_vocab *vocab, lr_row *row, uint32_t *symbols, size_t *n) {
+    lr_single single = {row, symbols, n};
+    const lr_rows rows = {&single, only_row, only_done};
+    lr_merge_rows(vocab, &rows);
+}
+
+lr_status lr_symbols_merge(lr_tok_run *run, uint32_t *symbols, const uint8_t *text, size_t *n) {
+    lr_row row;
+    if (*n > LR_ROW_MAX) return lr_long_merge(run, symbols, text, n);
+    if (*n == 0) return LR_OK;
+    run->merged += *n;
+    memcpy(row.symbols + 1, symbols, *n * sizeof *symbols);
+    row.n = (uint32_t)*n;
+    lr_row_look_up(run->vocab, &row);
+    merge_row(run->vocab, &row, symbols, n);
     return LR_OK;
 }
 
@@ -136,21 +145,17 @@ int lr_bpe_row(const lr_vocab *vocab, const uint8_t *text, size_t size, lr_row *
 
 lr_status lr_bpe_merge(lr_tok_run *run, const uint8_t *text, size_t size, int32_t *ids, size_t *count) {
     const lr_vocab *vocab = run->vocab;
-    uint32_t few[FEW], *symbols = size <= FEW ? few : malloc(size * sizeof *symbols);
+    uint32_t few[256], *symbols = size <= 256 ? few : malloc(size * sizeof *symbols);
     if (symbols == NULL) return LR_E_MEMORY;
     /* A byte that no token stands for is lost in either tokenizer; in llama.cpp its neighbours stay apart. */
     const int keep = vocab->rules == LR_RULES_LLAMA_CPP;
-    size_t n = 0;
-    for (size_t i = 0; i < size; i++)
-        if (keep || vocab->byte_ids[text[i]] >= 0) symbols[n++] = (uint32_t)vocab->byte_ids[text[i]];
-    lr_status status = LR_OK;
-    if (n == size && n <= FEW) {
-        lr_merge merges[FEW];
-        for (size_t i = 0; i + 1 < n; i++) merges[i] = vocab->byte_pairs[(size_t)text[i] << 8 | text[i + 1]];
-        n = merge_few(vocab, symbols, merges, n);
-    } else {
-        status = lr_symbols_merge(run, symbols, &n);
+    size_t n = 0, known = 0;
+    for (size_t i = 0; i < size; i++) {
+        const int32_t id = vocab->byte_ids[text[i]];
+        known += id >= 0;
+        if (keep || id >= 0) symbols[n++] = (uint32_t)id;
     }
+    const lr_status status = lr_symbols_merge(run, symbols, known == size ? text : NULL, &n);
     *count = 0;
     for (size_t i = 0; i < n && status == LR_OK; i++)
         if (symbols[i] != LR_NO_RANK) ids[(*count)++] = (int32_t)symbols[i];

@@ -166,7 +166,7 @@ lr_status lr_spm_merge(lr_tok_run *run, const uint8_t *text, size_t size, int32_
         symbols[n++] = lr_spm_symbol(run->vocab, text + at, length);
         at += length;
     }
-    const lr_status status = lr_symbols_merge(run, symbols, &n);
+    const lr_status status = lr_symbols_merge(run, symbols, NULL, &n);
     *count = status == LR_OK ? lr_spm_spell(run->vocab, symbols, n, text, size, ids) : 0;
     if (symbols != few) free(symbols);
     return status;

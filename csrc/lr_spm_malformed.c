@@ -54,7 +54,7 @@ lr_status lr_spm_encode_malformed(lr_tok_run *run, const uint8_t *text, size_t *
             length = promised(copy + p, size - p);
             symbols[n++] = symbol_of(vocab, copy + p, length);
         }
-        status = lr_symbols_merge(run, symbols, &n);
+        status = lr_symbols_merge(run, symbols, NULL, &n);
         int32_t *ids = sink->ids + sink->count;
         size_t used = 0;
         for (size_t i = 0, p = 0, length; i < n && p < size && status == LR_OK; i++, p += length) {

@@ -18,6 +18,7 @@ struct lr_tok_run {
     int32_t prefix;      /* SPM: a space belongs before the text at hand */
     int32_t malformed;   /* SPM by llama.cpp's rules: the text at hand is not UTF-8 */
     int32_t cancelled;   /* atomic */
+    size_t merged;       /* symbols that long pieces were merged from so far, each as often as it was taken up */
 };
 
 /* Where ids go. */
@@ -34,8 +35,18 @@ static inline int lr_cancelled(lr_tok_run *run) {
  * LR_OK, LR_E_MEMORY, LR_END. */
 lr_status lr_bpe_merge(lr_tok_run *run, const uint8_t *text, size_t size, int32_t *ids, size_t *count);
 
-/* The same on symbols: what merges are tried on, n of them, replaced by the tokens that they become. */
-lr_status lr_symbols_merge(lr_tok_run *run, uint32_t *symbols, size_t *n);
+/* The same on symbols: what merges are tried on, n of them, replaced by the tokens that they become. `text`: the bytes
+ * that they stand for, one each; or null. */
+lr_status lr_symbols_merge(lr_tok_run *run, uint32_t *symbols, const uint8_t *text, size_t *n);
+
+/* lr_symbols_merge for more than fit a row. */
+lr_status lr_long_merge(lr_tok_run *run, uint32_t *symbols, const uint8_t *text, size_t *n);
+
+/* A token and the number of the symbol at which it begins. */
+typedef struct lr_placed { uint32_t at, symbol; } lr_placed;
+
+/* Any number of symbols at once, n log n: `out` has room for as many tokens. LR_OK, LR_E_MEMORY, LR_END. */
+lr_status lr_heap_merge(lr_tok_run *run, const uint32_t *symbols, size_t size, lr_placed *out, size_t *count);
 
 /* Encodes text[*at, end) in pieces. LR_FULL with sink->need when the next piece may not fit. */
 lr_status lr_bpe_encode(lr_tok_run *run, const uint8_t *text, size_t size, size_t *at, size_t end, lr_sink *sink);

@@ -129,6 +129,69 @@ static void test_random_vocabularies(void) {
     }
 }
 
+enum { LONG = 60000 };
+
+/* One long piece: as the heap merges it at once, and in steps that grow with it alone. */
+static void compare_long(const lr_vocab *vocab, lr_tok_run *run, const char *text, size_t n) {
+    uint32_t *symbols = malloc(n * sizeof *symbols), *copy = malloc(n * sizeof *copy);
+    lr_placed *expected = malloc(n * sizeof *expected);
+    size_t count = 0, merged = n;
+    for (size_t i = 0; i < n; i++) symbols[i] = copy[i] = (uint32_t)vocab->byte_ids[(uint8_t)text[i]];
+    CHECK(lr_heap_merge(run, symbols, n, expected, &count) == LR_OK);
+    run->merged = 0;
+    CHECK(lr_symbols_merge(run, symbols, (const uint8_t *)text, &merged) == LR_OK && merged == count);
+    CHECK(run->merged <= 10 * n + 32 * 1024);
+    int same = 1;
+    for (size_t i = 0; i < count && i < merged; i++) same &= symbols[i] == expected[i].symbol;
+    CHECK(same);
+    merged = n;
+    CHECK(lr_symbols_merge(run, copy, NULL, &merged) == LR_OK && merged == count);
+    CHECK(memcmp(copy, symbols, count * sizeof *copy) == 0);
+    free(symbols);
+    free(copy);
+    free(expected);
+}
+
+static void test_long_pieces(void) {
+    static char text[LONG];
+    for (int round = 0; round < 60; round++) {
+        const size_t letters = 1 + below(4);
+        lr_vocab *vocab = NULL;
+        lr_tok_run *run = NULL;
+        make_vocabulary(round % 2, (int)below(2), letters);
+        CHECK(lr_vocab_new(&v.source, &vocab) == LR_OK && lr_tok_run_new(vocab, &run) == LR_OK);
+        for (int kind = 0; kind < 4 && run; kind++) {
+            const size_t n = 50 + below(kind ? 20000 : 400), period = 1 + below(kind == 1 ? 3 : 300);
+            for (size_t i = 0; i < n; i++)
+                text[i] = kind == 3 || i < period ? (char)('p' + below(letters)) : text[i - period];
+            if (kind == 2) text[below(n)] = text[below(n)] = '!';
+            compare_long(vocab, run, text, n);
+        }
+        lr_tok_run_free(run);
+        lr_vocab_free(vocab);
+    }
+}
+
+/* Tokens far longer than a window, and text that makes the most of it. */
+static void test_long_tokens(void) {
+    static char text[LONG];
+    lr_vocab *vocab = NULL;
+    lr_tok_run *run = NULL;
+    tok_begin(&v, LR_VOCAB_RANKS, LR_PRE_GPT2, LR_RULES_OWN);
+    memset(text, 'p', sizeof text);
+    for (size_t size = 2; size <= 4096; size *= 2) tok_token(&v, text, size, LR_TOKEN_NORMAL);
+    for (size_t size = 3; size <= 768; size *= 4) tok_token(&v, text, size, LR_TOKEN_NORMAL);
+    CHECK(lr_vocab_new(&v.source, &vocab) == LR_OK && lr_tok_run_new(vocab, &run) == LR_OK);
+    compare_long(vocab, run, text, LONG);
+    for (size_t every = 1; every < 20000; every = every * 3 + 1) {
+        memset(text, 'p', sizeof text);
+        for (size_t i = below(every); i < LONG; i += 1 + below(2 * every)) text[i] = 'q';
+        compare_long(vocab, run, text, LONG);
+    }
+    lr_tok_run_free(run);
+    lr_vocab_free(vocab);
+}
+
 static size_t encode(lr_tok_run *run, const char *text, size_t size, int32_t *ids) {
     size_t at = 0, count = 0, need;
     CHECK(lr_tok_encode(run, (const uint8_t *)text, size, -1, &at, ids, LONGEST, &count, &need) == LR_OK && at == size);
@@ -175,6 +238,8 @@ static void test_spaces_in_two_spellings(void) {
 
 int main(void) {
     test_spaces_in_two_spellings();
+    test_long_pieces();
+    test_long_tokens();
     test_random_vocabularies();
     return lr_report("merge");
 }
