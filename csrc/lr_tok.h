@@ -3,7 +3,7 @@
  * A run is one thread's part: its cache of pieces seen, its scratch, its place in the text. Owned: lr_tok_run_new
  * allocates and lr_tok_run_free frees it; the vocabulary must outlive it. Encoding allocates for the cache, up to
  * LR_TOK_CACHE entries, and for pieces of more than some hundred bytes while they last.
- * Time is linear in the text.
+ * Time is linear in the text; n log n for a long piece that no window can encode a part of.
  */
 #ifndef LR_TOK_H
 #define LR_TOK_H
