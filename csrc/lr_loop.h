@@ -117,7 +117,7 @@ lr_status lr_loop_begin(lr_loop *loop, const lr_loop_request *request, uint32_t 
 
 /* Moves the text that has come to `out`, up to `room` bytes, and fills `state`. Without text it waits until there is
  * some, the request ends, more of the prompt was read than state->n_read says, or `patience` ns are over; with a room
- * of 0 it waits for text no more. *n bytes came; once state->finish says why it ended and *n is 0, there are no more.
+ * of 0 it waits for text no more. Those who wait hear of text every 20 ms at most. *n bytes came; once state->finish says why it ended and *n is 0, there are no more.
  * LR_E_ARGUMENT: null, no such request. */
 lr_status lr_loop_read(lr_loop *loop, uint32_t seq, uint8_t *out, size_t room, uint64_t patience, size_t *n,
                        lr_loop_state *state);

@@ -51,6 +51,7 @@ struct lr_loop {
     _Atomic uint64_t *held; /* what others see of the ledger: tokens by sequence, then the high water mark */
     _Atomic uint64_t turn;  /* odd while `held` is written */
     lr_meter *meter;      /* of all requests together */
+    uint64_t told;        /* ns: when readers last heard of text */
     uint32_t aborts;      /* decodes in a row that ended for no reason of ours */
     lr_llama_batch batch;
     lr_candidate *scratch;

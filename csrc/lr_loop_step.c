@@ -4,6 +4,10 @@
 
 #include <string.h>
 
+/* ns between two announcements of text: waking a reader for every token of a quick model costs more than it is worth,
+ * and nobody reads so fast. */
+#define PACE ((uint64_t)20000000)
+
 enum { SPURIOUS = 3 }; /* aborts in a row that nobody asked for: then it is a failure */
 
 static int32_t number(const lr_loop *l, const slot *s) {
@@ -65,7 +69,8 @@ static bool evict(lr_loop *l) {
 
 static void start(lr_loop *l, slot *s, bool alone) {
     const uint64_t now = lr_loop_now(l);
-    if (s->n_cached > s->shared) cut(l, s, s->shared);
+    /* Also what someone else may have left there. */
+    if (s->n_cached > s->shared || s->shared == 0) cut(l, s, s->shared);
     pthread_mutex_lock(&l->mutex);
     s->state.began = now;
     s->state.n_kept = s->state.n_read = s->n_cached;
@@ -186,7 +191,10 @@ static lr_loop_finish take_token(lr_loop *l, slot *s, int32_t id, uint64_t now) 
         if (status != LR_OK) why = status == LR_END ? LR_LOOP_STOP : LR_LOOP_MEMORY;
     }
     if (why == LR_LOOP_RUNNING && s->state.n_made >= s->max_tokens) why = LR_LOOP_LENGTH;
-    if (size > 0 && lr_text_ready(s->text) > 0) tell(l, true);
+    if (size > 0 && lr_text_ready(s->text) > 0 && (l->told == 0 || now - l->told >= PACE)) {
+        l->told = now;
+        tell(l, true);
+    }
     pthread_mutex_unlock(&l->mutex);
     return why;
 }

@@ -148,6 +148,8 @@ class Library:
             self.c: Any = c.CDLL(found.path, mode=c.RTLD_GLOBAL if backends else c.DEFAULT_MODE)
         except OSError as error:
             raise EngineError(f"the library of {found.package} cannot be loaded: {error}") from None
+        if found.package == "llama-cpp-python":
+            check_definitions(_definitions())  # whose import brings a log of its own
         self._log = _LOG(self._note)
         self.c.llama_log_set(self._log, None)
         for name, result in _RESULTS.items():
@@ -157,8 +159,6 @@ class Library:
         for path in backends:
             if not self.c.ggml_backend_load(path.encode()):
                 raise EngineError(f"no ggml backend in {path}")
-        if found.package == "llama-cpp-python":
-            check_definitions(_definitions())
         self.context_params = check_layouts(self.c, found)
         self.c.llama_model_default_params.restype = ModelParams
         self.c.llama_context_default_params.restype = self.context_params
