@@ -1,16 +1,8 @@
-"""Ollama's Modelfile, read as Ollama reads it: bytes to commands, with a place for each refusal.
-
-The grammar is that of `parser/parser.go` at v0.33, not of its documentation: no inline comments,
-no escapes, characters that do not print are dropped without a word, and a string is looked at
-for its end only where a line ends. Reading is linear in the text. What the parser lets through
-and refuses later (values of parameters) is in `modelfile_params`; what it lets through and that
-goes wrong at run time is in `modelfile_check`.
-"""
+"""Ollama's Modelfile as a value: its commands, and what its parser refuses. `modelfile_read` reads one."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from localrun.errors import LocalrunError
@@ -31,26 +23,6 @@ _SINCE_15 = (
     (0x1FABF, 0x1FABF), (0x1FACE, 0x1FACF), (0x1FADA, 0x1FADB), (0x1FAE8, 0x1FAE8), (0x1FAF7, 0x1FAF8),
     (0x2B739, 0x2B739), (0x31350, 0x323AF),
 )  # fmt: skip
-
-# Every character that Ollama drops is first replaced by NUL, which it drops too: one class to match.
-_DROPPED = "\0"
-_MANY = 64  # distinct dropped characters above which one table beats single replacements
-
-_BLANK = re.compile(r"(?:[ \t\r\n]++|#[^\r\n]*+)*+")
-_WORD = re.compile(r"(?s)(.[A-Za-z]*+)([ \t]?)")
-_PARAMETER = re.compile(r"([A-Za-z0-9_]*+)([ \t]?)")
-_ROLE = re.compile(r"([A-Za-z]*+)([ \t]?)")
-# Most lines by far: a command at the start of its line, with a value that no quotation mark opens.
-_SIMPLE = re.compile(
-    r"((?i:PARAMETER)[ \t]([A-Za-z0-9_]*+)|(?i:MESSAGE)[ \t](system|user|assistant)|"
-    r"(?i:FROM|LICENSE|TEMPLATE|SYSTEM|ADAPTER|DRAFT|RENDERER|PARSER|REQUIRES))"
-    r'[ \t]++(?!")([^\r\n\0]*+)\n'
-)
-_LINE = re.compile(r"[^\r\n]*+")
-_OPEN = re.compile(r'"(?:\0*+"\0*+")?')
-_CLOSE_ONE = re.compile(r'"[ \t\0]*+(?=[\r\n]|\Z)')
-_CLOSE_THREE = re.compile(r'"\0*+"\0*+"[ \t\0]*+(?=[\r\n]|\Z)')
-_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class ModelfileError(LocalrunError):
@@ -76,37 +48,39 @@ class Command(NamedTuple):
     keyword: str = ""  # as it was written
 
 
-class Modelfile(NamedTuple):
-    commands: tuple[Command, ...]
+class Modelfile:
+    """The commands of a Modelfile. Of one that was read, names and arguments are at hand; the commands with
+    their places are made when they are first asked for."""
+
+    __slots__ = ("_args", "_commands", "_make", "_names")
+
+    def __init__(
+        self,
+        commands: tuple[Command, ...] | None = None,
+        names: Sequence[str] = (),
+        args: Sequence[str] = (),
+        make: Callable[[], tuple[Command, ...]] = tuple,
+    ) -> None:
+        self._commands, self._names, self._args, self._make = commands, names, args, make
+
+    @property
+    def commands(self) -> tuple[Command, ...]:
+        if self._commands is None:
+            self._commands = self._make()
+        return self._commands
 
     def pairs(self) -> tuple[tuple[str, str], ...]:
         """Names and arguments without places: what two texts must share to mean the same."""
-        return tuple((c.name, c.args) for c in self.commands)
+        if self._commands is not None:
+            return tuple((c.name, c.args) for c in self._commands)
+        return tuple(zip(self._names, self._args, strict=True))
 
 
-class _Places:
-    """Offsets to lines, for offsets that never go back, so that a file is counted once."""
+def parse(source: bytes | str) -> Modelfile:
+    """The commands of a Modelfile. Raises ModelfileError where `ollama create` would refuse it."""
+    from localrun.recipe.modelfile_read import read
 
-    __slots__ = ("at", "line", "returns", "start", "text")
-
-    def __init__(self, text: str) -> None:
-        self.text = text
-        self.at = self.start = 0
-        self.line = 1
-        self.returns = "\r" in text
-
-    def find(self, offset: int) -> tuple[int, int]:
-        text, at = self.text, self.at
-        breaks = text.count("\n", at, offset)
-        last = text.rfind("\n", at, offset)
-        if self.returns:
-            breaks += text.count("\r", at, offset) - text.count("\r\n", at, offset)
-            last = max(last, text.rfind("\r", at, offset))
-        if breaks:
-            self.line += breaks
-            self.start = last + 1
-        self.at = offset
-        return self.line, offset - self.start + 1
+    return read(source)
 
 
 def printable(char: str) -> bool:
@@ -117,145 +91,3 @@ def printable(char: str) -> bool:
 def dropped(text: str) -> set[str]:
     """The characters of `text` that Ollama would drop without a word."""
     return {c for c in set(text) if c not in "\t\r\n" and not printable(c)}
-
-
-def parse(source: bytes | str) -> Modelfile:
-    """The commands of a Modelfile. Raises ModelfileError where `ollama create` would refuse it."""
-    text = _mark(source_text(source))
-    places = _Places(text)
-    commands = tuple(_commands(text, places))
-    if not any(c.name == "model" for c in commands):
-        raise ModelfileError(1, 1, "no FROM line", "begin with FROM and a model name or a GGUF file")
-    return Modelfile(commands)
-
-
-def source_text(source: bytes | str) -> str:
-    """The characters that Ollama sees: byte order marks read and taken off, bad bytes as U+FFFD."""
-    if isinstance(source, str):
-        if not _SURROGATE.search(source):
-            return source.removeprefix("\ufeff")
-        source = source.encode("utf-8", "surrogatepass")
-    for mark, encoding in ((b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be")):
-        if source.startswith(mark):
-            return source[2:].decode(encoding, "replace")
-    if source.startswith(b"\xef\xbb\xbf"):
-        # After a byte order mark Go replaces each bad byte, without one each bad sequence.
-        return _SURROGATE.sub("\ufffd", source[3:].decode("utf-8", "surrogateescape"))
-    return source.decode("utf-8", "replace")
-
-
-def _mark(text: str) -> str:
-    bad = dropped(text) - {_DROPPED}
-    if len(bad) > _MANY:
-        return text.translate(dict.fromkeys(map(ord, bad), _DROPPED))
-    for char in bad:
-        text = text.replace(char, _DROPPED)
-    return text
-
-
-def _commands(text: str, places: _Places) -> Iterator[Command]:
-    pos, end, simple = 0, len(text), _SIMPLE.match
-    while True:
-        if pos == places.start and (match := simple(text, pos)):
-            yield _simple(match, places.line)
-            pos = match.end()
-            places.line, places.start, places.at = places.line + 1, pos, pos
-            continue
-        begin = _BLANK.match(text, pos).end()  # type: ignore[union-attr]  # matches the empty text too
-        if begin == end:
-            return
-        line, column = places.find(begin)
-        keyword, pos = _keyword(text, begin, places)
-        name, role = keyword.lower(), ""
-        if name == "from":
-            name = "model"
-        elif name == "parameter":
-            name, pos = _parameter(text, pos, places)
-        elif name == "message":
-            role, pos = _role(text, pos, places)
-        args, pos = _value(text, pos, places)
-        yield Command(name, f"{role}: {args}" if role else args, line, column, keyword)
-        if text.startswith("\n", pos):
-            pos += 1
-            places.find(pos)
-
-
-def _simple(match: re.Match[str], line: int) -> Command:
-    head, parameter, role, args = match.groups()
-    args = args.rstrip(" \t")
-    if parameter is not None:
-        return Command(parameter, args, line, 1, head[:9])
-    if role:
-        return Command("message", f"{role}: {args}", line, 1, head[:7])
-    name = head.lower()
-    return Command("model" if name == "from" else name, args, line, 1, head)
-
-
-def _keyword(text: str, pos: int, places: _Places) -> tuple[str, int]:
-    match = _WORD.match(text, pos)
-    assert match is not None
-    # A dropped character counts as the first letter of a word, and then is gone.
-    word = match[1].removeprefix(_DROPPED)
-    if word.lower() in KEYWORDS and match[2]:
-        return word, match.end()
-    if match.end() == len(text) and not match[2]:
-        raise ModelfileError(*places.find(pos), "unexpected EOF", f"{word} has no value")
-    if word.lower() in KEYWORDS:
-        raise ModelfileError(
-            *places.find(match.end()),
-            f"invalid command: {word} must be followed by a space and a value on the same line",
-        )
-    raise ModelfileError(
-        *places.find(pos),
-        f"invalid command {_shown(word or match[1])}",
-        "commands are FROM, LICENSE, TEMPLATE, SYSTEM, ADAPTER, DRAFT, RENDERER, PARSER, PARAMETER, "
-        "MESSAGE, REQUIRES; a comment is a line that begins with #",
-    )
-
-
-def _parameter(text: str, pos: int, places: _Places) -> tuple[str, int]:
-    match = _PARAMETER.match(text, pos)
-    assert match is not None
-    if not match[2]:
-        hint = "write PARAMETER, one space, the name, one space, the value; names have letters, digits and _"
-        raise ModelfileError(*places.find(match.end()), f"unexpected EOF: {match[1]}", hint)
-    return match[1], match.end()
-
-
-def _role(text: str, pos: int, places: _Places) -> tuple[str, int]:
-    match = _ROLE.match(text, pos)
-    assert match is not None
-    hint = "write MESSAGE, one space, system, user or assistant in small letters, one space, the text"
-    if not match[2]:
-        raise ModelfileError(*places.find(match.end()), f"unexpected EOF: {match[1]}", hint)
-    if match[1] not in ROLES:
-        raise ModelfileError(
-            *places.find(pos), 'message role must be one of "system", "user", or "assistant"', hint
-        )
-    return match[1], match.end()
-
-
-def _value(text: str, pos: int, places: _Places) -> tuple[str, int]:
-    line = _LINE.match(text, pos)
-    assert line is not None
-    head = line[0].replace(_DROPPED, "").strip(" \t")
-    if not head.startswith('"'):
-        return head, line.end()
-    three = head.startswith('"""')
-    begin = text.index('"', pos)
-    opening = _OPEN.match(text, begin)
-    assert opening is not None
-    inside = opening.end() if three else begin + 1
-    closing = (_CLOSE_THREE if three else _CLOSE_ONE).search(text, inside)
-    if closing is None:
-        mark = '"""' if three else '"'
-        raise ModelfileError(
-            *places.find(begin),
-            f"unexpected EOF: the {mark} that opens here never closes at the end of a line",
-            f"close it with {mark} as the last characters of a line; nothing may follow, not even a comment",
-        )
-    return text[inside : closing.start()].replace(_DROPPED, ""), closing.end()
-
-
-def _shown(word: str) -> str:
-    return repr(word if len(word) <= 40 else word[:40] + "...")

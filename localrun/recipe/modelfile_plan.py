@@ -1,7 +1,4 @@
-"""A plan as a Modelfile and the environment beside it, with the reasons as comments. Pure.
-
-Named tuples, not dataclasses, whose making costs a millisecond each of a command that takes few.
-"""
+"""A plan as a Modelfile and the environment beside it, with the reasons as comments. Pure."""
 
 from __future__ import annotations
 

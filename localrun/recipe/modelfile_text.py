@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from localrun.recipe.modelfile import Command, Modelfile, dropped, source_text
+from localrun.recipe.modelfile import Command, Modelfile, dropped
+from localrun.recipe.modelfile_read import source_text
 
 Warnings = Iterator[tuple[Command, str, str]]
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import re
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from localrun.recipe import modelfile_read
 from localrun.recipe.modelfile import Command, Modelfile, ModelfileError, dropped, parse
 from localrun.recipe.modelfile_render import Unwritable, comment, line, render
 
@@ -105,3 +107,28 @@ def test_hostile_repetition_is_read_in_linear_time(piece):
         parse(text)
     with contextlib.suppress(ModelfileError):
         parse("FROM x\n" + piece * (2_000_000 // len(piece)))
+
+
+PIECES = (
+    "FROM x", "SYSTEM ", "ſYSTEM a", "PARAMETER ", "stop ", "MESSAGE ", "user ", "robot ", '"', '""', '"""', '\'', "\n",
+    "\r\n", "\r", " ", "\t", "#", "a", "b c", "\x01", "\x00", "\u200b", "é", "\nFROM y\n", '"\n', '"""\n', '" \x01\n',
+)  # fmt: skip
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=24).map("".join))
+def test_commands_cut_out_by_the_run_are_those_read_one_by_one(text):
+    together, alone = answer(text), None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(modelfile_read, "_RUN", re.compile("(?!)"))
+        alone = answer(text)
+    assert together == alone
+
+
+def answer(text):
+    try:
+        found = parse("FROM x\n" + text)
+    except ModelfileError as wrong:
+        return str(wrong)
+    pairs = found.pairs()
+    assert pairs == tuple((c.name, c.args) for c in found.commands) == found.pairs()
+    return found.commands
