@@ -275,7 +275,8 @@ def _hub(app: App, ref: HubRef, quant: str | None) -> Target:
     with Http(net(app)) as http:
         repo = list_repo(http, ref, environment)
     variants = variants_of(repo.files)
-    chosen = (choose(variants, ref.quant, ref.repo),) if ref.quant else variants
+    # Of none, `choose` says that there is none.
+    chosen = variants if variants and not ref.quant else (choose(variants, ref.quant, ref.repo),)
 
     def read(v: Variant) -> Model:
         with Http(net(app)) as http:

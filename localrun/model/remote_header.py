@@ -14,6 +14,7 @@ from pathlib import Path
 from localrun.config import Paths
 from localrun.errors import FetchError, HeaderError
 from localrun.model.files import write_bytes
+from localrun.model.sniff import SNIFF_BYTES, what_it_is
 from localrun.model.transfer import Http
 from localrun.native import Header, NeedMore, read_header
 
@@ -52,6 +53,9 @@ def read_remote(
             return read_header(kept, head.size)
     if not head.data:
         head.extend(first)
+    if not head.data.startswith(b"GGUF"):
+        what, hint = what_it_is(head.data[:SNIFF_BYTES])
+        raise HeaderError(f"not a GGUF file but {what}", hint)
     if donor:
         _graft(head, donor)
     header = _whole(head, first)
