@@ -150,3 +150,20 @@ def test_bytes_that_come_in_parts_are_shown_whole(tmp_path: Path) -> None:
     for byte in "模\x1b型\n".encode():
         show(bytes([byte]))
     assert re.fullmatch("模�型\n", screen.shown)
+
+
+def test_a_benchmark_shows_how_far_it_is_in_one_line_and_ctrl_c_ends_it(faker: User) -> None:
+    faker.env["FAKE_LLAMA"] = "bench-wait"
+    with Terminal(
+        faker, "bench", "tiny.gguf", "-t", "1", "-c", "512", "-p", "32", "-n", "8", "-r", "500"
+    ) as terminal:
+        terminal.expect(r"tiny  pp32, tg8; 500 repetitions")
+        shown = len(terminal.raw)
+        terminal.expect(r"tg8, repetition 2 of 500; pp32 500\.0 tok/s")
+        assert "\n" not in terminal.raw[shown:]
+        terminal.type("\x03")
+        terminal.expect(r"pp32 +500\.0 +500\.0 to 500\.0")
+        terminal.expect("interrupted: this is what was measured until then")
+        assert terminal.wait() == 130
+        assert "Traceback" not in terminal.text
+    nothing_left(faker)

@@ -9,6 +9,7 @@ from itertools import product
 
 from localrun.bench.values import Case
 from localrun.errors import UsageError
+from localrun.plan.kv import KV_TYPES
 from localrun.plan.values import Speed, Wanted
 
 #: More values than this in one list are a slip of the keyboard, not a sweep.
@@ -54,11 +55,14 @@ def _range(match: re.Match[str], part: str) -> tuple[int, ...]:
     return tuple(values)
 
 
-def words(text: str, flag: str) -> tuple[str, ...]:
+def cache_types(text: str, flag: str) -> tuple[str, ...]:
     """`f16,q8_0`, each once. Raises UsageError."""
     found = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
     if not all(found):
         raise UsageError(f"{flag} {text!r}: an empty value in the list", f"{flag} f16,q8_0")
+    for kind in found:
+        if kind not in KV_TYPES:
+            raise UsageError(f"{flag} {kind}: not a cache type", "one of " + ", ".join(KV_TYPES))
     _few(len(found), flag)
     return found
 

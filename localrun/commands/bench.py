@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from localrun import benching, running
+from localrun import benching
 from localrun.bench import sweep
 from localrun.bench.foretold import foretold, held, seconds
 from localrun.bench.values import Case, Earlier, Failed, Measured, Report, disturbed
@@ -18,32 +18,25 @@ from localrun.bench.words import in_words
 from localrun.benching import Outcome, Progress, Setup
 from localrun.commands import calibration
 from localrun.commands.base import App, put, put_json
+from localrun.commands.bench_setups import setups
 from localrun.commands.benchers import opener
 from localrun.commands.plan import planned, wanted
 from localrun.commands.up import prepare
 from localrun.engine import bench_history
 from localrun.engine.registry import build_of
-from localrun.errors import DoesNotFit, EngineError, LocalrunError, ModelError, UsageError
+from localrun.errors import EngineError, LocalrunError
 from localrun.hardware.identity import identity
-from localrun.plan.kv import context
-from localrun.plan.memory import memory
-from localrun.plan.planner import make_plan
 from localrun.plan.rates import Rates
 from localrun.plan.speed import fingerprint
-from localrun.plan.values import Plan, Wanted
+from localrun.plan.values import Plan
 from localrun.show.bench_text import bench_lines, history_lines, progress_line
-from localrun.up import Prepared, check_verdict
-
-#: The options that are lists here and one value elsewhere.
-_LISTS = ("threads", "cache_type_k", "cache_type_v")
+from localrun.up import Prepared
 
 
 def run(app: App, name: str | None, options: dict[str, Any], as_json: bool) -> None:
-    threads, type_k, type_v = _lists(options)
-    single = {
-        **options,
-        **{key: (v or [None])[0] for key, v in zip(_LISTS, (threads, type_k, type_v), strict=True)},
-    }
+    lists, numbers = _lists(options), _numbers(options)
+    # What is swept is left to the plan until each combination has its own.
+    single = {**options, **{key: v[0] if len(v) == 1 else None for key, v in lists.items()}}
     if options.get("history"):
         _history(app, name, single, as_json)
         return
@@ -51,17 +44,17 @@ def run(app: App, name: str | None, options: dict[str, Any], as_json: bool) -> N
         _check_writable(path)
     base = prepare(app, name, single)
     rates = calibration.rates(app, base.plan.host, options.get("engine") or "")
-    cases = _cases(options, base.plan)
-    asked = sweep.swept(replace(wanted(app, single), cache_ram=0), threads, type_k, type_v)
-    setups, refused = _setups(app, base, asked, cases, rates, options)
+    cases = _cases(numbers, base.plan)
+    asked = sweep.swept(replace(wanted(app, single), cache_ram=0), *lists.values())
+    chosen, refused = setups(app, base, asked, cases, rates, options)
     repetitions = int(options["repetitions"])
     earlier = bench_history.load(history_file(app), _key(base.plan))
-    _announce(app, setups, cases, repetitions, rates)
-    with _showing(app, setups, repetitions) as told:
+    _announce(app, chosen, cases, repetitions, rates)
+    with _showing(app, chosen, repetitions) as told:
         opened = opener(app, options.get("port") is not None, rates)
-        outcome = benching.measure(setups, cases, repetitions, rates, opened, told)
-    report = _report(setups[0].prepared, outcome, refused, repetitions, earlier)
-    _keep(app, report, setups)
+        outcome = benching.measure(chosen, cases, repetitions, rates, opened, told)
+    report = _report(chosen[0].prepared, outcome, refused, repetitions, earlier)
+    _keep(app, report, chosen)
     if report.results or report.interrupted:
         _put(app, report, options, as_json)
     if report.interrupted:
@@ -86,14 +79,25 @@ def _key(plan: Plan) -> str:
     return bench_history.key_of(identity(plan.host), fingerprint(plan.model))
 
 
-def _lists(options: dict[str, Any]) -> tuple[Sequence[int], Sequence[str], Sequence[str]]:
+def _lists(options: dict[str, Any]) -> dict[str, Sequence[Any]]:
     """What is swept: threads, types of keys and of values; empty where not given. Raises UsageError."""
-    threads, k, v = (options.get(key) for key in _LISTS)
-    return (
-        sweep.counts(threads, "-t", 1) if threads is not None else (),
-        sweep.words(k, "-ctk") if k is not None else (),
-        sweep.words(v, "-ctv") if v is not None else (),
-    )
+    threads, k, v = (options.get(key) for key in ("threads", "cache_type_k", "cache_type_v"))
+    return {
+        "threads": sweep.counts(threads, "-t", 1) if threads is not None else (),
+        "cache_type_k": sweep.cache_types(k, "-ctk") if k is not None else (),
+        "cache_type_v": sweep.cache_types(v, "-ctv") if v is not None else (),
+    }
+
+
+def _numbers(options: dict[str, Any]) -> dict[str, tuple[int, ...]]:
+    """What is measured, where it was given. Raises UsageError before anything is fetched."""
+    flags = {"n_prompt": "-p", "n_gen": "-n", "n_depth": "-d"}
+    found = {
+        key: sweep.counts(options[key], flag) for key, flag in flags.items() if options.get(key) is not None
+    }
+    if not any((*found.get("n_prompt", (1,)), *found.get("n_gen", (1,)))):
+        sweep.cases((), (), (0,))  # which says that nothing is left
+    return found
 
 
 def _check_writable(path: str) -> None:
@@ -103,80 +107,11 @@ def _check_writable(path: str) -> None:
         raise LocalrunError(f"cannot write {path}: no such folder, or not writable")
 
 
-def _cases(options: dict[str, Any], plan: Plan) -> tuple[Case, ...]:
+def _cases(numbers: dict[str, tuple[int, ...]], plan: Plan) -> tuple[Case, ...]:
     prompts, generated = sweep.usual(plan.speed)
-    p, n, d = (options.get(key) for key in ("n_prompt", "n_gen", "n_depth"))
     return sweep.cases(
-        sweep.counts(p, "-p") if p is not None else prompts,
-        sweep.counts(n, "-n") if n is not None else generated,
-        sweep.counts(d, "-d") if d is not None else (0,),
+        numbers.get("n_prompt", prompts), numbers.get("n_gen", generated), numbers.get("n_depth", (0,))
     )
-
-
-def _setups(
-    app: App,
-    base: Prepared,
-    asked: Sequence[Wanted],
-    cases: Sequence[Case],
-    rates: Rates,
-    options: dict[str, Any],
-) -> tuple[list[Setup], list[Failed]]:
-    """Every combination planned before one is measured, and those that cannot be.
-
-    Raises the first refusal where all are refused.
-    """
-    found: list[Setup] = []
-    refused: list[tuple[Wanted, LocalrunError]] = []
-    for one in asked:
-        record = benching.idle(app.session, base, one, options.get("engine") or "")
-        try:
-            if record is not None and record.settings is not None:
-                memories = memory(base.plan.model, base.plan.host, record.settings)
-                plan = replace(base.plan, settings=record.settings, memory=memories)
-                _check_room(plan, cases)
-            else:
-                plan = _plan(base, one, cases, rates)
-                check_verdict(plan, bool(options.get("force")))
-        except (UsageError, ModelError, DoesNotFit) as wrong:
-            refused.append((one, wrong))
-            continue
-        engine = running.engine_of(app.session, record) if record else base.engine
-        found.append(Setup(replace(base, plan=plan, engine=engine), record))
-    if not found:
-        raise refused[0][1]
-    return found, [Failed(_fixed(one), str(wrong), wrong.hint) for one, wrong in refused]
-
-
-def _fixed(one: Wanted) -> str:
-    fixed = (("t", one.threads), ("ctk", one.cache_type_k), ("ctv", one.cache_type_v))
-    return ", ".join(f"{short} {value}" for short, value in fixed if value) or "the plan's settings"
-
-
-def _plan(base: Prepared, one: Wanted, cases: Sequence[Case], rates: Rates) -> Plan:
-    """The plan for one combination; a context that nobody named is as large as the cases need."""
-    plan = make_plan(base.plan.model, base.plan.host, one, rates, advise=False)
-    need = sweep.needed(cases)
-    if one.ctx_size is None and _room(plan) < need:
-        plan = make_plan(base.plan.model, base.plan.host, replace(one, ctx_size=need), rates, advise=False)
-    _check_room(plan, cases)
-    return plan
-
-
-def _room(plan: Plan) -> int:
-    """Tokens that one request may have: llama-server keeps each to the trained context."""
-    cells, trained = context(plan.model.shape, plan.settings).cells, plan.model.shape.n_ctx_train
-    return min(cells, trained) if trained else cells
-
-
-def _check_room(plan: Plan, cases: Sequence[Case]) -> None:
-    longest = max(cases, key=lambda case: case.depth + case.tokens)
-    need, room = sweep.needed(cases), _room(plan)
-    if need > room:
-        larger = need <= (plan.model.shape.n_ctx_train or need)
-        raise UsageError(
-            f"{longest.name} needs a context of {need}, and there is one of {room}",
-            f"-c {need}" if larger else "smaller -p, -n or -d: the model was trained on no more",
-        )
 
 
 def _announce(

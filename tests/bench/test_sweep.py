@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from localrun.bench.sweep import cases, counts, needed, swept, usual, words
+from localrun.bench.sweep import cache_types, cases, counts, needed, swept, usual
 from localrun.bench.values import Case
 from localrun.errors import UsageError
 from localrun.plan.values import Band, Speed, Wanted
@@ -52,11 +52,11 @@ def test_zero_threads_are_none() -> None:
         counts("0,1", "-t", 1)
 
 
-def test_words_are_taken_once_and_empty_ones_are_refused() -> None:
-    assert words("f16,q8_0,f16", "-ctk") == ("f16", "q8_0")
-    for wrong in ("", "f16,", ",f16", " "):
+def test_types_are_taken_once_and_unknown_or_empty_ones_are_refused() -> None:
+    assert cache_types("f16, q8_0,f16", "-ctk") == ("f16", "q8_0")
+    for wrong in ("", "f16,", ",f16", " ", "f16,q9_9", "F16"):
         with pytest.raises(UsageError):
-            words(wrong, "-ctk")
+            cache_types(wrong, "-ctk")
 
 
 def test_cases_run_depth_by_depth_prompts_first() -> None:

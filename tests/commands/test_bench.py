@@ -19,6 +19,13 @@ from tests.user import Done, User, until
 QUICK = ("tiny.gguf", "-t", "1", "-c", "512", "-p", "32", "-n", "8", "-r", "2")
 
 
+@pytest.fixture
+def faker(faker: User) -> User:
+    """Looks for a port elsewhere: other suites on this machine have engines of the same name on the usual one."""
+    faker.env["LOCALRUN_PORT"] = str(free_port())
+    return faker
+
+
 def bench(user: User, *args: str, fault: str = "", **more: Any) -> Done:
     return user("bench", *QUICK, *args, env={"FAKE_LLAMA": fault}, **more)
 
@@ -148,6 +155,7 @@ def test_a_damaged_history_is_no_reason_to_fail(faker: User) -> None:
         (("-p", ""), "-p ''"), (("-p", "-1"), "-p '-1'"), (("-n", "x"), "-n 'x'"), (("-n", "1,,2"), "-n"),
         (("-d", "-5"), "-d"), (("-t", "0"), "-t '0'"), (("-t", ""), "-t"), (("-ctk", ""), "-ctk"),
         (("-ctk", "f16,"), "empty value"), (("-ctk", "q9_9"), "not a cache type"),
+        (("-ctv", "f16,q9_9"), "-ctv q9_9: not a cache type"),
         (("-p", "0", "-n", "0"), "nothing to measure"), (("-p", "600"), "pp600 needs a context of 602"),
         (("-c", "256", "-p", "0", "-n", "300"), "tg300 needs a context of 302"),
         (("-p", "32", "-n", "0", "-d", "500"), "pp32 @ d500 needs a context of 534"), (("-p", "9" * 30), "-p"),
@@ -164,6 +172,11 @@ def test_wrong_usage_is_told_in_one_line_before_anything_starts(
 @pytest.mark.parametrize("args", [("-r", "0"), ("-r", "x"), ("-p",), ("--engine", "none")])
 def test_wrong_options_are_refused(faker: User, args: tuple[str, ...]) -> None:
     assert faker("bench", "tiny.gguf", *args).code == 2
+
+
+def test_a_wrong_list_is_told_before_a_model_is_fetched(faker: User) -> None:
+    done = faker("bench", "llama-3.1-8b", "-p", "x", "--offline")
+    one_line(done, 2, "-p 'x'")
 
 
 def test_an_unknown_model_is_wrong_usage(faker: User) -> None:
@@ -201,13 +214,14 @@ def test_an_engine_that_does_not_start(faker: User) -> None:
     nothing_left(faker)
 
 
-def test_of_several_settings_one_that_is_refused_does_not_cost_the_others(faker: User) -> None:
-    done = bench(faker, "-ctk", "f16,q9_9", "--json")
+@pytest.mark.parametrize("types", ["f16,q8_0", "q8_0,f16"])
+def test_of_several_settings_one_that_is_refused_does_not_cost_the_others(faker: User, types: str) -> None:
+    done = bench(faker, "-ctk", types, "--json")
     assert done.code == 1
     found = json.loads(done.out)
     assert len(found["results"]) == 2
-    assert [f["settings"] for f in found["failures"]] == ["t 1, ctk q9_9"]
-    one_line(done, 1, "1 of 2 settings could not be measured", "not a cache type")
+    assert [f["settings"] for f in found["failures"]] == ["t 1, ctk q8_0"]
+    one_line(done, 1, "1 of 2 settings could not be measured", "blocks of 32, which do not divide")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -281,8 +295,7 @@ def with_ollama(faker: User, tmp_path: Path) -> User:
 
 def ollama(user: User, tmp_path: Path, *args: str, **faults: Any) -> Done:
     binary(tmp_path / "ollama-bin", **faults)
-    # A port of its own: unlike llama-server's, a lost race for it is no reason for another try.
-    return user("bench", *QUICK, "--engine", "ollama", "--port", str(free_port()), *args)
+    return user("bench", *QUICK, "--engine", "ollama", *args)
 
 
 def test_ollama_is_measured_by_its_own_counts(with_ollama: User, tmp_path: Path) -> None:
