@@ -5,7 +5,8 @@
 
 Texts: Python's own documentation (en), its standard library (code), Django's translations into 24 languages (multi).
 `cold` is a fresh tokenizer's first text; `array` and `list` are later passes. With --write the result is kept in
-bench/results/tokenizer.json. The ids of all three are compared first.
+bench/results/tokenizer.json. The ids of all three are compared first. `hostile`: seconds for texts of 1 MB that make
+tokenizers slow, each time with another first character, so that nobody has seen the text before.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from bench.machine import describe, keep
 from localrun.tokenizer import Tokenizer
 from tests.tokenizer.llama_cpp import LlamaCpp
 from tests.tokenizer.references import NAMES, SPM, gguf_path, reference
+from tests.tokenizer.test_adversarial import hostile
 from tests.tokenizer.texts import NATURAL
 from tests.tokenizer.wheels import cache_folder, download
 
@@ -38,6 +40,7 @@ LANGUAGES = (
     "th", "tr", "uk", "vi", "zh_Hans", "zh_Hant",
 )  # fmt: skip
 ROUNDS = 7
+HOSTILE = 1_000_000  # bytes
 Encode = Callable[[Any, str], Any]
 
 
@@ -138,6 +141,28 @@ def decode_one() -> dict[str, float]:
     return {"stream.feed": round(spent / len(ids) * 1e6, 3)}
 
 
+def against_hostile_texts(name: str = "llama-bpe") -> dict[str, Any]:
+    """Seconds by text and contestant; how many texts some other reads twice as fast."""
+    made = contestants(name)
+    loaded = {who: load() for who, (load, _, _) in made.items()}
+    rows: dict[str, dict[str, float]] = {}
+    for kind, longer in hostile(HOSTILE).items():
+        text = longer.encode()[-HOSTILE:].decode(errors="ignore")
+        spent: dict[str, list[float]] = {who: [] for who in made}
+        for start in range(3):
+            for who, (_, to_array, _) in made.items():
+                fresh = text[start:]
+                spent[who].append(seconds(lambda t=loaded[who], e=to_array, s=fresh: e(t, s)))
+        rows[kind] = {who: round(statistics.median(times), 4) for who, times in spent.items()}
+    best = {kind: min(s for who, s in row.items() if who != "localrun") for kind, row in rows.items()}
+    return {
+        "texts": rows,
+        "worst": max(row["localrun"] for row in rows.values()),
+        "worst_best_other": max(best.values()),
+        "twice_as_fast_elsewhere": sum(row["localrun"] > 2 * best[kind] for kind, row in rows.items()),
+    }
+
+
 def run(names: list[str]) -> dict[str, Any]:
     corpus = texts()
     result: dict[str, Any] = {
@@ -146,6 +171,7 @@ def run(names: list[str]) -> dict[str, Any]:
         "bytes": {kind: len(text.encode()) for kind, text in corpus.items()},
         "load_gguf_ms": against_llama_cpp(),
         "decode_us": decode_one(),
+        "hostile_s": against_hostile_texts(),
     }
     for name in names:
         loaded = {who: load() for who, (load, _, _) in contestants(name).items()}

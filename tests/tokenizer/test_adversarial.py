@@ -17,28 +17,33 @@ def many(letters: str, count: int = SIZE) -> str:
     return "".join(R.choices(letters, k=count))
 
 
-TEXTS = {
-    "one letter": "a" * SIZE,
-    "spaces": " " * SIZE,
-    "spaces and a word": " " * SIZE + "end",
-    "newlines": "\n" * SIZE,
-    "blank lines": " \n" * SIZE,
-    "dashes": "-" * SIZE,
-    "letters": many(LOWER),
-    "pairs": "ab" * SIZE,
-    "capitals": many(LOWER.upper()),
-    "mixed case": many("aB"),
-    "punctuation": many("!\"#$%&'()*+,-./:;<=>?@[]^_`{|}~"),
-    "digits": many("0123456789"),
-    "base64": many(LOWER + LOWER.upper() + "0123456789+/"),
-    "one ideograph": "中" * SIZE,
-    "ideographs": "".join(chr(R.randrange(0x4E00, 0x9FA5)) for _ in range(SIZE)),
-    "joined emoji": "👨\u200d👩\u200d👧" * (SIZE // 5),
-    "marks": "e" + "\u0301" * SIZE,
-    "quotes": "'" * SIZE,
-    "contractions": "it's" * SIZE,
-    "ideographs and capitals": "中A" * SIZE,
-}
+def hostile(size: int) -> dict[str, str]:
+    """By name; of `size` characters or some more."""
+    return {
+        "one letter": "a" * size,
+        "spaces": " " * size,
+        "spaces and a word": " " * size + "end",
+        "newlines": "\n" * size,
+        "blank lines": " \n" * size,
+        "dashes": "-" * size,
+        "letters": many(LOWER, size),
+        "pairs": "ab" * size,
+        "capitals": many(LOWER.upper(), size),
+        "mixed case": many("aB", size),
+        "punctuation": many("!\"#$%&'()*+,-./:;<=>?@[]^_`{|}~", size),
+        "digits": many("0123456789", size),
+        "base64": many(LOWER + LOWER.upper() + "0123456789+/", size),
+        "one ideograph": "中" * size,
+        "ideographs": "".join(chr(R.randrange(0x4E00, 0x9FA5)) for _ in range(size)),
+        "joined emoji": "👨\u200d👩\u200d👧" * (size // 5),
+        "marks": "e" + "\u0301" * size,
+        "quotes": "'" * size,
+        "contractions": "it's" * size,
+        "ideographs and capitals": "中A" * size,
+    }
+
+
+TEXTS = hostile(SIZE)
 
 
 @pytest.mark.parametrize("name", ["llama-bpe", "deepseek-v3.2", "gpt-4o", "tekken", "mistral-v1"])
