@@ -36,7 +36,7 @@ lint: $(VENV)/.test ## ruff and mypy --strict
 	$(BIN)/mypy
 
 bench: $(VENV)/.test ## the benchmarks, each as a ratio in one run
-	for name in header meter startup; do $(BIN)/python -m bench.$$name --write || exit 1; done
+	for name in header meter loop startup; do $(BIN)/python -m bench.$$name --write || exit 1; done
 
 clean: ## remove what was built here; models and state stay
 	rm -rf $(VENV) build dist *.egg-info localrun/_ffi*.so localrun/_ffi*.c

@@ -193,6 +193,7 @@ class InProcess:
     def _begin(self, ids: Sequence[int], max_tokens: int, sampling: Sampling, **more: Any) -> Request:
         if self.closed:
             raise EngineError("the model was closed")
+        self.library.errors.clear()
         request = self._loop.begin(ids, max_tokens, sampling, **more)
         if request is None:
             n = self.settings.parallel

@@ -102,6 +102,7 @@ _RESULTS: dict[str, Any] = {
     "llama_max_devices": c.c_size_t,
 }  # fmt: skip
 _LOG = c.CFUNCTYPE(None, c.c_int, c.c_char_p, c.c_void_p)
+_LOGS: dict[str, tuple[list[str], Any]] = {}
 _ERROR = 4  # GGML_LOG_LEVEL_ERROR; 5 continues a line
 _POISON = (0xA5, 0x5A, 0x3C, 0xC3)  # so many, for a pointer's byte may be any of them
 _ROOM = 512
@@ -136,13 +137,26 @@ def embedded_path() -> str:
     raise EngineMissing("xllamacpp is not installed", "pip install xllamacpp")
 
 
+def _log() -> tuple[list[str], Any]:
+    """A list, and the callback that keeps in it what a library complains of."""
+    errors: list[str] = []
+
+    def note(level: int, text: bytes, _data: int) -> None:
+        if level >= _ERROR:
+            del errors[:-20]
+            errors.append(text.decode("utf-8", "replace").strip())
+
+    return errors, _LOG(note)
+
+
 class Library:
     """The C API of one library, its layouts checked. `errors` are the last lines that it complained in."""
 
     def __init__(self, found: Found, backends: Sequence[str] = ()) -> None:
         """`backends` are ggml backend libraries to load first. Raises EngineError."""
         self.found = found
-        self.errors: list[str] = []
+        # The library calls it back for as long as it is loaded, whoever has it then.
+        self.errors, log = _LOGS.setdefault(found.path, _log())
         try:
             # Backends resolve ggml's symbols in the engine.
             self.c: Any = c.CDLL(found.path, mode=c.RTLD_GLOBAL if backends else c.DEFAULT_MODE)
@@ -150,8 +164,7 @@ class Library:
             raise EngineError(f"the library of {found.package} cannot be loaded: {error}") from None
         if found.package == "llama-cpp-python":
             check_definitions(_definitions())  # whose import brings a log of its own
-        self._log = _LOG(self._note)
-        self.c.llama_log_set(self._log, None)
+        self.c.llama_log_set(log, None)
         for name, result in _RESULTS.items():
             function = getattr(self.c, name, None)
             if function is not None:
@@ -162,11 +175,6 @@ class Library:
         self.context_params = check_layouts(self.c, found)
         self.c.llama_model_default_params.restype = ModelParams
         self.c.llama_context_default_params.restype = self.context_params
-
-    def _note(self, level: int, text: bytes, _data: int) -> None:
-        if level >= _ERROR:
-            del self.errors[:-20]
-            self.errors.append(text.decode("utf-8", "replace").strip())
 
     def why(self, fallback: str) -> str:
         """What it complained of first since `errors` was cleared."""

@@ -17,16 +17,32 @@ CHATML = (
 
 
 def render(
-    template: str, messages: Sequence[Mapping[str, Any]], *, now: datetime, bos: str = "", eos: str = ""
+    template: str,
+    messages: Sequence[Mapping[str, Any]],
+    *,
+    now: datetime,
+    bos: str = "",
+    eos: str = "",
+    **values: Any,
 ) -> str:
-    """The prompt that asks for the assistant's next message. ModelError with the template's own words, or ours."""
+    """The prompt that asks for the assistant's next message; `values` are the template's own: tools, enable_thinking.
+
+    Raises ModelError with the template's own words, or ours.
+    """
     made = environment()
     made.globals["strftime_now"] = now.strftime
     made.globals["raise_exception"] = _refuse
-    values = {"messages": messages, "add_generation_prompt": True, "bos_token": bos, "eos_token": eos}
+    # Tools and documents are there also when there are none, as templates know it from Hugging Face.
+    usual = {
+        "add_generation_prompt": True,
+        "bos_token": bos,
+        "eos_token": eos,
+        "tools": None,
+        "documents": None,
+    }
     try:
         with Steps():
-            return str(made.from_string(template).render(**values))
+            return str(made.from_string(template).render(**usual | values, messages=messages))
     except _Refused as refused:
         raise ModelError(f"the model's chat template refuses this conversation: {_line(refused)}") from None
     except Exception as wrong:  # a template may do anything that Python answers with an exception

@@ -12,10 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from localrun.recipe import chat_sandbox
 from localrun.recipe.chat_templates import template_file
 from tests.recipe.modelfile_values import plan
-
-sandbox = pytest.importorskip("jinja2.sandbox", reason="the test dependency jinja2 is not installed")
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 MODEL = plan().model
@@ -31,14 +30,9 @@ def refuse(message):
     raise Refused(message)
 
 
-def to_json(value, indent=None):
-    return json.dumps(value, ensure_ascii=False, indent=indent)
-
-
 def render(architecture, **values):
-    """As Hugging Face's transformers and llama.cpp render: no HTML escapes in JSON."""
-    environment = sandbox.ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
-    environment.filters["tojson"] = to_json
+    """As Hugging Face's transformers and llama.cpp render, in our own sandbox."""
+    environment = chat_sandbox.environment()
     environment.globals["raise_exception"] = refuse
     path = template_file(replace(MODEL, architecture=architecture))
     values = {"bos_token": "", "add_generation_prompt": True, "tools": None, **values}
