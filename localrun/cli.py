@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from localrun import __version__
 from localrun.cli_options import (
     CONTEXT,
     Alias,
@@ -25,6 +24,7 @@ from localrun.cli_options import (
     option,
     plan_options,
     serve_options,
+    version_option,
 )
 from localrun.cli_run import run_command
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 @click.group(cls=Alias, context_settings=CONTEXT)
-@click.version_option(__version__, "--version", message="localrun %(version)s")
+@version_option
 def cli() -> None:
     """Run large open-weight models on the machine you have.
 
@@ -91,11 +91,10 @@ def ps(json_: bool, flags: dict[str, Any]) -> None:
 @option("-f", "--follow", is_flag=True, help="Go on as the log grows.")
 @common
 def logs(name: str | None, follow: bool, json_: bool, flags: dict[str, Any]) -> None:
-    """Print a model's engine log, running or not."""
+    """Print a model's engine log, running or not; --json: one object a line."""
     from localrun.commands import running
 
-    del json_
-    running.logs(_app(**flags), name, follow)
+    running.logs(_app(**flags), name, follow, as_json=json_)
 
 
 @cli.command()
@@ -128,7 +127,6 @@ def run(name: str, prompt: str | None, json_: bool, flags: dict[str, Any], **opt
 
 @cli.command()
 @argument("name", required=False)
-@option("--explain", is_flag=True, help="All reasons and fixes.")
 @option("--verify", is_flag=True, help="Hold the plan against the engine's own dry run.")
 @option("--svg", type=click.Path(dir_okay=False), default=None, help="Draw the memory picture to FILE.")
 @machine_options
@@ -262,6 +260,7 @@ def hardware(json_: bool, flags: dict[str, Any], **options: Any) -> None:
 
 
 @cli.group(cls=Alias, context_settings=CONTEXT)
+@version_option
 def engine() -> None:
     """The llama.cpp builds on this machine, and the one that fits it."""
 

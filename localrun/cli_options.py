@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from localrun import __version__
 from localrun.errors import UsageError
 from localrun.units import parse_size
 
@@ -103,23 +104,60 @@ def _apply(options: list[Callable[[Any], Any]], function: Body) -> Body:
     return decorated
 
 
+def version_option(function: Body) -> Body:
+    """`--version`, before anything else is looked at."""
+
+    def tell(ctx: click.Context, param: click.Parameter, asked: bool) -> None:
+        del param
+        if asked:
+            click.echo(f"localrun {__version__}")
+            ctx.exit()
+
+    return option(
+        "--version",
+        is_flag=True,
+        expose_value=False,
+        is_eager=True,
+        callback=tell,
+        help="Show the version and exit.",
+    )(function)
+
+
+class EngineName(click.Choice[str]):
+    """An engine by name; one that is planned is said to be missing rather than misspelt."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if value == "vllm":
+            self.fail(f"vllm is not in this version yet; what works: {', '.join(self.choices)}", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 def common(function: Body) -> Body:
     """What every command takes; the values arrive as `json_` and one dict `flags`."""
 
     @functools.wraps(function)
     def wrapped(
-        *args: Any, json_: bool, yes: bool, offline: bool, no_color: bool, verbose: bool, **kwargs: Any
+        *args: Any,
+        json_: bool,
+        explain: bool,
+        yes: bool,
+        offline: bool,
+        no_color: bool,
+        verbose: bool,
+        **kwargs: Any,
     ) -> Any:
-        flags = {"yes": yes, "offline": offline, "no_color": no_color, "verbose": verbose}
+        flags = {"yes": yes, "offline": offline, "no_color": no_color, "verbose": verbose, "explain": explain}
         return function(*args, json_=json_, flags=flags, **kwargs)
 
     return _apply(
         [
             option("--json", "json_", is_flag=True, help="Print JSON."),
+            option("--explain", is_flag=True, help="Say why, and where figures come from."),
             option("-y", "--yes", is_flag=True, help="Answer yes to questions."),
             option("--offline", is_flag=True, help="Use no network."),
             option("--no-color", is_flag=True, help="No colours (NO_COLOR does the same)."),
             option("-v", "--verbose", is_flag=True, help="Say more; show a failure's traceback."),
+            version_option,
         ],
         wrapped,
     )
@@ -219,7 +257,7 @@ def serve_options(function: Body) -> Body:
         [
             option(
                 "--engine",
-                type=click.Choice(["auto", "llama-server", "embedded", "in-process", "ollama"]),
+                type=EngineName(["auto", "llama-server", "embedded", "in-process", "ollama"]),
                 default=None,
                 help="auto: what ran faster here; until measured, llama-server, else the embedded engine.",
             ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from localrun import config as settings
@@ -21,6 +21,7 @@ class App:
     offline: bool
     verbose: bool
     no_color: bool
+    explain: bool = False
 
     @classmethod
     def make(
@@ -30,6 +31,7 @@ class App:
         offline: bool = False,
         no_color: bool = False,
         verbose: bool = False,
+        explain: bool = False,
     ) -> App:
         """Raises UsageError when the config file is wrong."""
         config = settings.load(environ)
@@ -41,11 +43,18 @@ class App:
             offline=offline or config.offline,
             verbose=verbose,
             no_color=no_color,
+            explain=explain,
         )
 
     def tell(self, line: str) -> None:
         """A line for people, aside of the output."""
         say(line)
+
+    def because(self, reasons: Iterable[str]) -> None:
+        """With --explain, why: aside of the output, so that JSON and pipes stay as they are."""
+        if self.explain:
+            for reason in reasons:
+                say(f"because: {reason}")
 
 
 def put(text: str) -> None:

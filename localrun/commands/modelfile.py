@@ -23,6 +23,7 @@ def write(app: App, name: str | None, options: dict[str, Any], as_json: bool) ->
     target, plan = planned(app, name, options)
     extras, plan = _extras(target, plan)
     export = modelfile_for(plan, extras, server=_server(options), force=bool(options.get("force")))
+    app.because((*plan.reasons, *plan.fixes))
     if options.get("output"):
         _save(Path(options["output"]), export.text, app.yes)
     if as_json:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from localrun.commands.base import App, put, put_json
 from localrun.commands.plan import planned
-from localrun.commands.target import DEFAULT, default_path, locate
+from localrun.commands.target import Target, locate
 from localrun.errors import UsageError
 from localrun.model.facts import Model
 from localrun.show.model_text import catalog_lines, local_lines, model_json, model_lines, offer_lines
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 def show(app: App, name: str | None, as_json: bool) -> None:
     """One model; a catalogue entry that is not here shows every quantization it is published in."""
     target = locate(app, name, None)
+    app.because(_sources(target))
     if isinstance(target.models, Model):
         if as_json:
             put_json(model_json(target.models, target.path))
@@ -35,6 +37,26 @@ def show(app: App, name: str | None, as_json: bool) -> None:
             return
         lines = [*model_lines(first, None, app.out), *offer_lines(target.models, app.out)]
     put("\n".join(lines))
+
+
+def _sources(target: Target) -> Iterator[str]:
+    """Where the figures of a model come from."""
+    if target.path:
+        yield f"sizes and shape: read from {target.path}"
+    if target.entry is None:
+        return
+    from localrun.model.catalog import load_catalog, sources
+
+    entry, known = target.entry, sources(load_catalog())
+    for what, tags in (
+        ("shape", entry.shape_source),
+        ("parameters", entry.parameters_source),
+        ("licence", entry.license.source),
+        ("sampling", entry.sampling_source),
+        ("chat template", entry.template.source),
+        *((f"files of {repo.name}", repo.source) for repo in entry.repos),
+    ):
+        yield f"{what}: " + "; ".join(known.get(tag, tag) for tag in tags.split(", "))
 
 
 def list_models(app: App, as_json: bool) -> None:
@@ -100,6 +122,7 @@ def pull(app: App, name: str | None, quant: str | None, as_json: bool) -> None:
         target, plan = planned(app, name, {"quant": quant}, advise=False)
         if missing := target.to_download(plan.model):
             app.tell(f"{target.name}: {plan.model.quant}, {format_size(missing)}")
+        app.because(plan.reasons)
         path = target.obtain(plan)
     if as_json:
         put_json({"name": target.name, "path": str(path), "bytes": path.stat().st_size})
@@ -119,15 +142,35 @@ def _of_address(app: App, name: str) -> str:
     return str(folder_of(ref, app.session.paths) / shard_names(ref.name)[0])
 
 
+def _file_of(app: App, name: str) -> str:
+    """The file that a catalogue name or alias stands for here; any other name as it is."""
+    from localrun.model.catalog import load_catalog
+    from localrun.model.store import local_models
+
+    entry = load_catalog().find(name)
+    if entry is None or any(name in (m.name, str(m.path)) for m in local_models(app.session.paths)):
+        return name
+    target = locate(app, entry.name, None)
+    if target.path is None:
+        raise UsageError(f"{entry.name} is not on this machine", "localrun list shows what is here")
+    if len(target.here) > 1:
+        quants = ", ".join(offer.quant for offer, _ in target.here)
+        raise UsageError(
+            f"{entry.name} is here as {quants}: rm takes one", f"localrun rm {target.here[0][1]}, for example"
+        )
+    return str(target.path)
+
+
 def remove(app: App, name: str, as_json: bool) -> None:
     from localrun.model.store import find
     from localrun.model.store import remove as delete
 
     if name.lower().startswith("ollama:"):
         raise UsageError(f"{name} is Ollama's", f"ollama rm {name.partition(':')[2]}")
-    wanted = str(default_path(app)) if name.lower() == DEFAULT else name
+    wanted = name
     if "://" in name:
         wanted = _of_address(app, name)
+    wanted = _file_of(app, wanted)
     model = find(app.session.paths, wanted)
     if not app.yes:
         import sys

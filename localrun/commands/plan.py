@@ -157,7 +157,7 @@ def run(app: App, name: str | None, options: dict[str, Any], as_json: bool) -> i
         verified = {"verify": compare_json(differences, _VERIFIER)} if differences else {}
         put_json(document | verified | ({"quants": [asdict(row) for row in rows]} if rows else {}))
     else:
-        for line in plan_lines(plan, app.out, explain=bool(options.get("explain"))):
+        for line in plan_lines(plan, app.out, explain=app.explain):
             put(line)
         if rows:
             put("")
@@ -173,7 +173,7 @@ def run(app: App, name: str | None, options: dict[str, Any], as_json: bool) -> i
 
 def _survey(app: App, target: Target, plan: Plan, options: dict[str, Any]) -> tuple[Row, ...]:
     """All quants of a repository that was named without one, and of any model with --explain."""
-    asked = target.name.startswith("hf:") or options.get("explain")
+    asked = target.name.startswith("hf:") or app.explain
     offers = target.offered(elsewhere=True) if target.entry else target.models
     if isinstance(offers, Model) or len(offers) < 2 or not asked:
         return ()

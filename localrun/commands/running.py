@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from localrun import running
@@ -17,10 +18,19 @@ from localrun.show.text import printer
 PS_SCHEMA = "localrun.ps/1"
 
 
+_MEANS = (
+    "planned memory: computed before the launch, by device",
+    "measured memory: what the engine says it allocated, and what its processes hold now",
+    "speeds: measured by the engine over its last requests",
+    "KV fill: counted by localrun from the engine's slots",
+)
+
+
 def ps(app: App, as_json: bool) -> None:
     running.forget_dead(app.session)
     good, bad = running.records(app.session)
     found = [running.status(app.session, record) for record in good]
+    app.because(_MEANS if found else ())
     if as_json:
         put_json({"schema": PS_SCHEMA, "running": [status_json(s) for s in found]})
     else:
@@ -46,17 +56,38 @@ def down(app: App, name: str | None, everything: bool, as_json: bool) -> None:
     put("\n".join(f"stopped {n}" for n in stopped) if stopped else "nothing runs")
 
 
-def logs(app: App, name: str | None, follow: bool) -> None:
+def logs(app: App, name: str | None, follow: bool, as_json: bool = False) -> None:
     good, _ = running.records(app.session)
     path, record = _log(app, name, good)
 
     def going() -> bool:
         return follow and record is not None and running.is_alive(record)
 
+    if as_json:
+        _log_lines(path, running.follow(path, going))
+        return
     # A log quotes the model's file, which may hold what steers a terminal.
     shown = printer(sys.stdout)
     for part in running.follow(path, going):
         shown(part)
+
+
+def _log_lines(path: Path, parts: Iterable[bytes]) -> None:
+    """One object a line: {"name": ..., "line": ...}, each as soon as it is whole."""
+    import json
+
+    def tell(line: bytes) -> None:
+        text = line.rstrip(b"\r").decode("utf-8", "replace")
+        put(json.dumps({"name": path.stem, "line": text}, ensure_ascii=False))
+
+    rest = b""
+    for part in parts:
+        *lines, rest = (rest + part).split(b"\n")
+        for line in lines:
+            tell(line)
+        sys.stdout.flush()
+    if rest:
+        tell(rest)
 
 
 def _log(app: App, name: str | None, good: tuple[state.Record, ...]) -> tuple[Path, state.Record | None]:

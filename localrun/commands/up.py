@@ -60,6 +60,7 @@ def prepare(app: App, name: str | None, options: dict[str, Any], fetch: bool = T
         plan = replace(plan, model=replace(plan.model, projector=projector))
     launch = launched(launch_for(app.session.config, target.name, path, chosen), plan.model)
     launch = replace(launch, chat_template_file=template_file(plan.model))
+    app.because((*plan.reasons, f"engine {engine.name}: {engine.available().path}"))
     return Prepared(target.name, plan, engine, launch, path)
 
 
