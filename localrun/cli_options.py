@@ -49,7 +49,7 @@ class Late(click.Command):
         self._made = value
 
 
-class Alias(click.Group):
+class Alias(Late, click.Group):
     """A group whose commands answer to their aliases too, in the order they were added."""
 
     command_class = Late

@@ -37,6 +37,12 @@ def test_the_tree_is_whole() -> None:
     assert {("up",), ("plan",), ("engine", "install"), ("bench",)} <= set(ALL)
 
 
+@pytest.mark.parametrize("args", [(), ("engine",)])
+def test_the_version_is_told_without_a_command_too(user: User, args: tuple[str, ...]) -> None:
+    done = user(*args, "--version")
+    assert (done.code, done.out) == (0, f"localrun {__version__}\n"), done
+
+
 @pytest.mark.parametrize("path", ALL, ids=" ".join)
 def test_every_command_takes_the_flags_of_the_contract(path: tuple[str, ...], capsys) -> None:
     flags = {flag for option in ALL[path].params for flag in option.opts}
