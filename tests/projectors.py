@@ -79,8 +79,9 @@ class _Params(c.Structure):
 
 def _child(path: str, flash: int) -> None:
     from localrun.engine import dryrun
+    from localrun.engine.libllama import embedded_path
 
-    lib = c.CDLL(dryrun._library())
+    lib = c.CDLL(embedded_path())
     lib.mtmd_context_params_default.restype = _Params
     ask = lib["_Z21mtmd_get_memory_usagePKc19mtmd_context_params"]
     ask.restype, ask.argtypes = dryrun._Map, [c.c_char_p, _Params]

@@ -123,16 +123,13 @@ def test_a_draft_is_sized_as_a_model_of_its_own() -> None:
 _MTP = """
 import ctypes as c, json, sys
 from localrun.engine import dryrun
-path, case = sys.argv[1], json.loads(sys.argv[2])
+path, settings = sys.argv[1], dryrun._settings(json.loads(sys.argv[2]))
 engine = dryrun._Engine([])
-model, main = engine.load(path, case), None
+model, main = engine.load(path, settings), None
 for kind in (0, 1):
-    p = engine.lib.llama_context_default_params()
-    p.n_ctx, p.n_batch, p.n_ubatch = case["ctx_size"], case["batch_size"], case["ubatch_size"]
-    p.n_seq_max = p.n_outputs_max = case["parallel"]
-    p.n_threads = p.n_threads_batch = 1
-    p.flash_attn, p.ctx_type, p.ctx_other = dryrun._FLASH[case["flash_attn"]], kind, main
-    main = engine.lib.llama_init_from_model(c.c_void_p(model), p)
+    params = dryrun.context_params(engine.library, settings)
+    params.ctx_type, params.ctx_other = kind, main
+    main = dryrun.new_context(engine.library, model, params)
     print(json.dumps(list(dryrun._rows(engine.breakdown(c.c_void_p(main))))), flush=True)
 """
 
