@@ -33,7 +33,7 @@ void lr_tok_cancel(lr_tok_run *run) {
 void lr_tok_remember(lr_tok_run *run, const lr_key *key, const uint8_t *text, size_t size, const int32_t *ids,
                      size_t count) {
     if (size > LR_WORD_LONGEST || count == 0) return;
-    if (run->cache.used >= LR_TOK_CACHE) lr_words_clear(&run->cache);
+    if (run->cache.used >= LR_TOK_CACHE || run->cache.arena_used >= LR_TOK_ARENA / sizeof *run->cache.arena) lr_words_clear(&run->cache);
     (void)lr_words_add(&run->cache, key, text, size, ids, count);
 }
 
@@ -63,6 +63,8 @@ lr_status lr_tok_encode(lr_tok_run *run, const uint8_t *text, size_t size, int s
     lr_status status = LR_OK;
     if (*at == 0) {
         run->prefix = run->vocab->space_prefix;
+        /* Natural text has a new piece in 30 to 100 bytes at first, and fewer and fewer. */
+        lr_words_expect(&run->cache, size / 64 < LR_TOK_CACHE / 16 ? size / 64 : LR_TOK_CACHE / 16);
         next_segment(run, text, size, 0, special);
     }
     while (status == LR_OK && *at < size) {

@@ -2,7 +2,7 @@
  *
  * A run is one thread's part: its cache of pieces seen, its scratch, its place in the text. Owned: lr_tok_run_new
  * allocates and lr_tok_run_free frees it; the vocabulary must outlive it. Encoding allocates for the cache, up to
- * LR_TOK_CACHE entries, and for pieces of more than some hundred bytes while they last.
+ * LR_TOK_CACHE entries and LR_TOK_ARENA bytes, and for pieces of more than some hundred bytes while they last.
  * Time is linear in the text; n log n for a long piece that no window can encode a part of.
  */
 #ifndef LR_TOK_H
@@ -12,6 +12,7 @@
 
 enum {
     LR_TOK_CACHE = 1 << 19,     /* pieces remembered; then all are forgotten */
+    LR_TOK_ARENA = 1 << 26,     /* or so many bytes of long ones and their ids */
     LR_TOK_PIECE_MAX = 1 << 29, /* bytes of one piece */
     LR_TOK_ROOM = 4096          /* the least room that makes sense */
 };

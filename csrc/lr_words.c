@@ -48,6 +48,18 @@ int lr_words_make(lr_words *words, size_t entries) {
     return words->slots == NULL ? -1 : 0;
 }
 
+void lr_words_expect(lr_words *words, size_t entries) {
+    size_t slots = words->mask + 2;
+    if (words->used) return;
+    while (slots < entries * 4) slots *= 2;
+    lr_word *larger = slots == words->mask + 2 ? NULL : allocate(slots);
+    if (larger == NULL) return;
+    free(words->slots);
+    words->slots = larger;
+    words->mask = slots - 2;
+    words->limit = slots / 4;
+}
+
 void lr_words_drop(lr_words *words) {
     free(words->slots);
     free(words->arena);

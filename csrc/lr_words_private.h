@@ -95,6 +95,9 @@ void *lr_table_alloc(size_t size);
 int lr_words_make(lr_words *words, size_t entries);
 void lr_words_drop(lr_words *words);
 
+/* Makes room in an empty table that lr_words_make made without a hint: growing step by step costs as much again. */
+void lr_words_expect(lr_words *words, size_t entries);
+
 /* Forgets all, keeps the memory. */
 void lr_words_clear(lr_words *words);
 

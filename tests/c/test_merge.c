@@ -236,7 +236,28 @@ static void test_spaces_in_two_spellings(void) {
     }
 }
 
+static void test_what_is_remembered_has_an_end(void) {
+    static uint8_t text[LR_WORD_LONGEST];
+    static int32_t ids[LR_WORD_LONGEST];
+    lr_vocab *vocab = NULL;
+    lr_tok_run *run = NULL;
+    size_t most = 0;
+    tok_begin(&v, LR_VOCAB_MERGES, LR_PRE_GPT2, LR_RULES_OWN);
+    CHECK(lr_vocab_new(&v.source, &vocab) == LR_OK && lr_tok_run_new(vocab, &run) == LR_OK);
+    for (uint32_t i = 0; i < 30000; i++) {
+        memcpy(text, &i, sizeof i);
+        const lr_key key = lr_key_of(text, sizeof text, sizeof text);
+        lr_tok_remember(run, &key, text, sizeof text, ids, sizeof ids / sizeof *ids);
+        CHECK(lr_words_find(&run->cache, &key, text, sizeof text) != NULL);
+        if (run->cache.arena_used > most) most = run->cache.arena_used;
+    }
+    CHECK(most * sizeof *ids <= LR_TOK_ARENA + sizeof text + sizeof ids);
+    lr_tok_run_free(run);
+    lr_vocab_free(vocab);
+}
+
 int main(void) {
+    test_what_is_remembered_has_an_end();
     test_spaces_in_two_spellings();
     test_long_pieces();
     test_long_tokens();
