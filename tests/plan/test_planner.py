@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import lru_cache
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -235,11 +236,16 @@ def test_unified_memory_is_counted_once() -> None:
     assert total <= plan.host.ram.available
 
 
-def test_the_ladder_grows_no_better_with_context() -> None:
-    plan = make_plan(one("llama-3.1-70b").model(), machine(24, 64))
+@pytest.mark.parametrize(
+    ("name", "vram"), [("llama-3.1-70b", 24), ("llama-3.1-8b", 48), ("llama-4-scout", 24)]
+)
+def test_the_ladder_grows_no_better_with_context(name: str, vram: int) -> None:
+    plan = make_plan(one(name).model(), machine(vram, 96))
     ranks = [RANK[verdict] for _, verdict, _ in plan.ladder]
     assert ranks == sorted(ranks, reverse=True)
-    assert plan.ladder[0][2] >= plan.ladder[-1][2]
+    rates = [rate for _, verdict, rate in plan.ladder if verdict == "fits"]
+    assert len(rates) > 3
+    assert all(later <= sooner * 1.001 for sooner, later in pairwise(rates))
 
 
 def test_goals_pull_in_their_direction() -> None:
