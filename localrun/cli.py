@@ -165,12 +165,13 @@ def list_(json_: bool, flags: dict[str, Any]) -> None:
 @cli.command()
 @argument("name", required=False)
 @option("--quant", default=None, help="Which quantization.")
+@option("-mm", "--mmproj", default=None, help="auto: its vision projector too.")
 @common
-def pull(name: str | None, quant: str | None, json_: bool, flags: dict[str, Any]) -> None:
+def pull(name: str | None, quant: str | None, mmproj: str | None, json_: bool, flags: dict[str, Any]) -> None:
     """Fetch a model: resumable, verified. No NAME: the small default."""
     from localrun.commands import models
 
-    models.pull(_app(**flags), name, quant, as_json=json_)
+    models.pull(_app(**flags), name, quant, mmproj, as_json=json_)
 
 
 @cli.command()

@@ -113,17 +113,21 @@ def _ollamas() -> tuple[LocalModel, ...]:
     )
 
 
-def pull(app: App, name: str | None, quant: str | None, as_json: bool) -> None:
-    """Fetch what `up` would serve here, or the quantization that is named."""
+def pull(app: App, name: str | None, quant: str | None, mmproj: str | None, as_json: bool) -> None:
+    """Fetch what `up` would serve here, or the quantization that is named; with --mmproj what it sees with."""
     quant = None if quant == "auto" else quant
     target = locate(app, name, quant)
     path = target.path
-    if path is None or len(target.here) > 1:
-        target, plan = planned(app, name, {"quant": quant}, advise=False)
+    if path is None or len(target.here) > 1 or mmproj:
+        target, plan = planned(app, name, {"quant": quant, "mmproj": mmproj}, advise=False)
         if missing := target.to_download(plan.model):
             app.tell(f"{target.name}: {plan.model.quant}, {format_size(missing)}")
         app.because(plan.reasons)
         path = target.obtain(plan)
+        if mmproj:
+            from localrun.commands.beside import obtained
+
+            obtained(app, target, plan, path)
     if as_json:
         put_json({"name": target.name, "path": str(path), "bytes": path.stat().st_size})
     else:

@@ -268,7 +268,10 @@ def _hub(app: App, ref: HubRef, quant: str | None) -> Target:
     label = f"hf:{ref.repo}" + (f":{ref.quant}" if ref.quant else "")
     here = _cached(app, {f"models--{ref.repo.replace('/', '--')}".lower()}, ref.quant, label)
     if ref.quant and here:
-        return replace(_file(label, here[0][1]), repo=ref)
+        path = here[0][1]
+        return replace(
+            _file(label, path), repo=ref, projector=lambda: _beside(path) or _projector_in(app, ref)
+        )
     if app.offline:
         return _file(label, _pull(app, ref))
     environment = os.environ
@@ -283,21 +286,28 @@ def _hub(app: App, ref: HubRef, quant: str | None) -> Target:
             return RepoHeaders(http, repo, app.session.paths, environment).model(v)
 
     offers = [Offer(v.quant, v.bytes, functools.partial(read, v)) for v in chosen]
-
-    def projector() -> Projector | None:
-        from localrun.model.variants import projectors_of
-
-        published = projectors_of(repo.files)
-        if not published:
-            return None
-        with Http(net(app)) as http:
-            return RepoHeaders(http, repo, app.session.paths, environment).projector(published[0])
-
     return Target(
         label, offers, None,
         lambda plan: _pull(app, replace(ref, quant=plan.model.quant), _wants_projector(plan)),
-        repo=ref, projector=projector, here=here,
+        repo=ref, projector=lambda: _projector_in(app, ref), here=here,
     )  # fmt: skip
+
+
+def _projector_in(app: App, ref: HubRef) -> Projector | None:
+    """What a repository publishes to see with, read from its header; None for none, or offline."""
+    if app.offline:
+        return None
+    from localrun.model.hub_source import list_repo
+    from localrun.model.remote import RepoHeaders
+    from localrun.model.transfer import Http
+    from localrun.model.variants import projectors_of
+
+    with Http(net(app)) as http:
+        repo = list_repo(http, ref, os.environ)
+        published = projectors_of(repo.files)
+        if not published:
+            return None
+        return RepoHeaders(http, repo, app.session.paths, os.environ).projector(published[0])
 
 
 def _wants_projector(plan: Plan) -> bool:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tests.fakes.hub import Hub
 from tests.model import tiny
+from tests.projectors import PIXTRAL, write
 from tests.user import User
 
 
@@ -37,6 +38,27 @@ def test_a_repository_is_planned_pulled_listed_and_removed(user: User, tmp_path:
     assert "--yes" in refused.err
     assert user("rm", listed[0]["name"], "--yes", "--json").json()["removed"] == listed[0]["name"]
     assert user("list", "--json").json()["local"] == []
+
+
+def test_a_projector_is_pulled_where_it_is_asked_for(user: User, tmp_path: Path) -> None:
+    """With the model, or later alone; `up --mmproj auto` then serves the file."""
+    with Hub() as hub:
+        repository(hub, tmp_path)
+        projector = write(
+            tmp_path / "mmproj-F16.gguf", PIXTRAL._replace(n_layers=1, n_embd=64, n_ff=64, n_head=4)
+        )
+        hub.add_repo("someone/seeing-GGUF", {
+            "tiny-Q8_0.gguf": (tmp_path / "tiny-Q8_0.gguf").read_bytes(), projector.name: projector.read_bytes(),
+        })  # fmt: skip
+        user.env["HF_ENDPOINT"] = hub.url
+        seen = user("plan", "hf:someone/seeing-GGUF:Q8_0", "--mmproj", "auto", "--json").json()
+        assert seen["companions"][0]["weights"] > 0
+        path = Path(user("pull", "hf:someone/seeing-GGUF:Q8_0").out.strip())
+        assert not (path.parent / projector.name).exists()
+        assert user("pull", "hf:someone/seeing-GGUF:Q8_0", "--mmproj", "auto").code == 0
+        assert (path.parent / projector.name).read_bytes() == projector.read_bytes()
+    line = user("up", "hf:someone/seeing-GGUF:Q8_0", "--mmproj", "auto", "--dry-run", "--offline").out
+    assert f"--mmproj {path.parent / projector.name}" in line
 
 
 def test_a_repository_without_network_is_one_clear_line(user: User) -> None:
