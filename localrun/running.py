@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from localrun.config import Session
-from localrun.engine import interrupts, process, registry, state
+from localrun.engine import interrupts, log_cap, process, registry, state
 from localrun.engine.base import Engine, Handle
 from localrun.errors import LocalrunError, UsageError
 from localrun.hardware import nvml, system
 from localrun.meter.values import Reading
 from localrun.meter.watch import Watcher
 from localrun.plan.kv_groups import KvGroup
+from localrun.units import format_size
 
 #: How long an engine gets to end by itself, seconds.
 GRACE = 5.0
@@ -75,6 +76,8 @@ def measured_memory(record: state.Record) -> dict[str, int]:
 def status(session: Session, record: state.Record, watched: Watcher | None = None) -> Status:
     """One model as it is now. `watched` keeps what rates need between two calls."""
     alive = is_alive(record)
+    if alive:
+        log_cap.trim_file(record.handle.log)
     seen = engine_of(session, record).observe(record.handle) if alive else None
     return Status(
         record=record,
@@ -216,18 +219,29 @@ def forget_dead(session: Session) -> None:
 def follow(
     path: Path, going: Callable[[], bool], sleep: Callable[[float], None] = time.sleep
 ) -> Iterator[bytes]:
-    """The log's bytes, then what is added while `going()`; starts anew when the file was replaced."""
+    """The log's bytes, then what is added while `going()`; starts anew when the file was replaced.
+
+    Where the middle of a long log was given up, a line says so.
+    """
     try:
-        with path.open("rb") as file:
+        with path.open("rb", buffering=0) as file:
+            at, descriptor = 0, file.fileno()
             while True:
-                part = file.read(1 << 16)
-                if part:
-                    yield part
+                start, stop = log_cap.part(descriptor, at)
+                if start < stop:
+                    text = os.pread(descriptor, min(stop - start, 1 << 16), start)
+                    still, until = log_cap.part(descriptor, start)
+                    if still != start or until < start + len(text):
+                        continue  # it was given up while it was read
+                    if at < start:
+                        yield f"\n[{format_size(start - at)} of the log are gone]\n".encode()
+                    at = start + len(text)
+                    yield text
                 elif not going():
                     return
                 else:
-                    if path.stat().st_size < file.tell():
-                        file.seek(0)
+                    if path.stat().st_size < at:
+                        at = 0
                     sleep(0.2)
     except OSError as failed:
         raise LocalrunError(f"cannot read the log {path}: {failed.strerror}") from None

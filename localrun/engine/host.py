@@ -13,11 +13,15 @@ import socket
 import sys
 from typing import Any
 
+from localrun.engine.log_cap import trim
 from localrun.errors import UsageError
 from localrun.plan.values import Settings
 from localrun.recipe.argv import parse_argv
 from localrun.recipe.values import Launch
 from localrun.units import MIB
+
+#: Seconds between two looks at the size of the log, which is this process's output.
+_LOOK = 2.0
 
 
 def cache_type(xllamacpp: Any, name: str) -> Any:
@@ -130,7 +134,13 @@ def _wait_for_signal() -> None:
     signal.set_wakeup_fd(theirs.fileno())
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
-    mine.recv(1)
+    mine.settimeout(_LOOK)
+    while True:
+        try:
+            mine.recv(1)
+            return
+        except TimeoutError:
+            trim(sys.stdout.fileno())
 
 
 if __name__ == "__main__":

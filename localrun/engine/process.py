@@ -27,7 +27,7 @@ def spawn(recipe: Recipe, name: str, log: str) -> Handle:
     environment = {**_inherited(), **dict(recipe.environment), INSTANCE: name, "GGML_NO_BACKTRACE": "1"}
     try:
         # 0600: prompts may appear in an engine's log.
-        descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
     except OSError as failed:
         raise EngineError(f"cannot write the log {log}: {failed.strerror}") from None
     try:
