@@ -129,6 +129,6 @@ const lr_sample_scan *lr_sample_scan_choose(const char *name) {
     if (named(&avx512, name) && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq")) return &avx512;
     if (named(&avx2, name) && __builtin_cpu_supports("avx2")) return &avx2;
 #endif
-    (void)named;
+    (void)named(&plain, name);
     return &plain;
 }

@@ -106,7 +106,7 @@ static void test_percentiles(void) {
         }
         qsort(ns, N, sizeof *ns, by_value);
         lr_meter_reading r = read_at(m, now);
-        double error = LR_METER_ERROR_PPM / 1e6 + 1e-9;
+        double error = (double)LR_METER_ERROR_PPM / 1e6 + 1e-9;
         CHECK(r.min_ns == ns[0] && r.max_ns == ns[N - 1]);
         CHECK(near((double)r.p50_ns, (double)ns[N / 2 - 1], error) || r.p50_ns == ns[N / 2 - 1]);
         CHECK(near((double)r.p90_ns, (double)ns[N * 9 / 10 - 1], error) || r.p90_ns == ns[N * 9 / 10 - 1]);

@@ -157,7 +157,7 @@ static void check_shares(const lr_sample_params *p, uint32_t n, double scale) {
     qsort(sorted, m, sizeof *sorted, by_id);
     uint32_t drawn = 0;
     for (uint32_t i = 0; i < m; i++) {
-        const double wanted = DRAWS * exp((double)sorted[i].logit * scale) / mass, off = count[sorted[i].id] - wanted;
+        const double wanted = (double)DRAWS * exp((double)sorted[i].logit * scale) / mass, off = count[sorted[i].id] - wanted;
         chi += off * off / wanted;
         drawn += count[sorted[i].id];
     }

@@ -160,6 +160,14 @@ static void test_threads_share_a_vocabulary(void) {
     lr_vocab_free(vocab);
 }
 
+static void test_the_best_tier_is_chosen(void) {
+#ifdef __aarch64__
+    CHECK(strcmp(lr_tier_choose(NULL)->name, "neon") == 0);
+#endif
+    CHECK(strcmp(lr_tier_choose("scalar")->name, "scalar") == 0);
+    CHECK(strcmp(lr_tier_choose("mmx")->name, "scalar") == 0);
+}
+
 static void test_arguments(void) {
     lr_vocab *vocab = NULL;
     tok_begin(&v, LR_VOCAB_MERGES, 99, LR_RULES_OWN);
@@ -208,6 +216,7 @@ int main(void) {
     test_long_pieces();
     test_scan_agrees_with_split();
     test_threads_share_a_vocabulary();
+    test_the_best_tier_is_chosen();
     test_arguments();
     test_lists();
     test_utf8();
