@@ -45,7 +45,7 @@ def _vocabulary(metadata: Any) -> Vocabulary:
     if model == "llama":
         return _spm(metadata)
     raise ModelError(
-        f"a vocabulary of the kind {model!r} is not handled", "handled are byte-level BPE and SPM"
+        f"a vocabulary of the kind {str(model)[:64]!r} is not handled", "handled are byte-level BPE and SPM"
     )
 
 

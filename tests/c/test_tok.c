@@ -1,3 +1,4 @@
+#define _DEFAULT_SOURCE /* mmap, which plain C11 hides */
 #include "check.h"
 #include "lr_list.h"
 #include "lr_scan_private.h"
@@ -6,6 +7,10 @@
 
 #include <pthread.h>
 #include <stdlib.h>
+
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
 
 static tok_vocab v;
 
@@ -160,6 +165,48 @@ static void test_threads_share_a_vocabulary(void) {
     lr_vocab_free(vocab);
 }
 
+#ifdef __linux__
+/* Text of more than 2^31 and 2^32 bytes: one file of 16 MiB, mapped again and again. Encoded are its start and what lies
+ * around those places; the pieces in between are skipped, which the run cannot tell. */
+static void test_places_beyond_32_bits(void) {
+    enum { PART = 1 << 24, PARTS = 260, ROOM = 1 << 16 };
+    const size_t size = (size_t)PART * PARTS;
+    static const char line[] = " the thing\n in i"; /* 16 bytes */
+    FILE *file = tmpfile();
+    char *part = malloc(PART);
+    for (size_t i = 0; i < PART; i++) part[i] = line[i % 16];
+    CHECK(file != NULL && fwrite(part, 1, PART, file) == PART && fflush(file) == 0);
+    free(part);
+    uint8_t *text = mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (text == MAP_FAILED) { /* no such room: a 32-bit system, or a limit */
+        fclose(file);
+        return;
+    }
+    for (size_t i = 0; i < PARTS; i++)
+        CHECK(mmap(text + i * PART, PART, PROT_READ, MAP_SHARED | MAP_FIXED, fileno(file), 0) != MAP_FAILED);
+    lr_vocab *vocab = NULL;
+    lr_tok_run *run = NULL;
+    tok_begin(&v, LR_VOCAB_MERGES, LR_PRE_GPT2, LR_RULES_OWN);
+    CHECK(lr_vocab_new(&v.source, &vocab) == LR_OK && lr_tok_run_new(vocab, &run) == LR_OK);
+    static int32_t first[ROOM], ids[ROOM];
+    size_t at = 0, start_count, count, need;
+    CHECK(lr_tok_encode(run, text, size, -1, &at, first, ROOM, &start_count, &need) == LR_FULL);
+    static const size_t places[] = {(size_t)1 << 31, (size_t)3 << 30, (size_t)1 << 32};
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+        const size_t before = places[i] - 32 * 16;
+        at = before;
+        CHECK(lr_tok_encode(run, text, size, -1, &at, ids, ROOM, &count, &need) == LR_FULL);
+        CHECK(at > places[i] && count == start_count && memcmp(ids, first, count * sizeof *ids) == 0);
+    }
+    at = size - 1600;
+    CHECK(lr_tok_encode(run, text, size, -1, &at, ids, ROOM, &count, &need) == LR_OK && at == size);
+    CHECK(count > 400 && memcmp(ids, first, (count - 1) * sizeof *ids) == 0);
+    lr_tok_run_free(run);
+    lr_vocab_free(vocab);
+    CHECK(munmap(text, size) == 0 && fclose(file) == 0);
+}
+#endif
+
 static void test_the_best_tier_is_chosen(void) {
 #ifdef __aarch64__
     CHECK(strcmp(lr_tier_choose(NULL)->name, "neon") == 0);
@@ -216,6 +263,9 @@ int main(void) {
     test_long_pieces();
     test_scan_agrees_with_split();
     test_threads_share_a_vocabulary();
+#ifdef __linux__
+    test_places_beyond_32_bits();
+#endif
     test_the_best_tier_is_chosen();
     test_arguments();
     test_lists();

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import random
 import struct
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from localrun.errors import ModelError
 from localrun.tokenizer import Tokenizer
 from localrun.tokenizer.vocabulary import Vocabulary, pack
+from tests.tokenizer import tiny
 from tests.tokenizer.llama_cpp import letters
 
 BYTES = [letters(bytes([i])).encode() for i in range(256)]
@@ -122,3 +124,17 @@ def test_every_prefix_of_the_packed_tokens_is_refused() -> None:
     for size in range(len(whole)):
         with pytest.raises(ModelError):
             Tokenizer(packed(whole[:size], 41))
+
+
+@pytest.mark.parametrize("pre", ["falcon", "bloom", "kimi-k2", "", "a\nb", "x" * 100_000])
+def test_a_pre_tokenizer_that_is_not_handled_is_named_in_one_short_line(pre: str, tmp_path: Path) -> None:
+    with pytest.raises(ModelError) as refused:
+        Tokenizer.open(tiny.write(tmp_path / "tiny.gguf", tiny.header(pre=pre)))
+    assert str(refused.value) == f"the pre-tokenizer {pre[:64]!r} is not handled"
+    assert refused.value.hint
+
+
+def test_another_kind_of_vocabulary_is_named(tmp_path: Path) -> None:
+    for model in ("t5", "rwkv", "x" * 100_000):
+        with pytest.raises(ModelError, match=f"of the kind '{model[:64]}' is not handled"):
+            Tokenizer.open(tiny.write(tmp_path / "tiny.gguf", tiny.header(model=model)))
