@@ -80,19 +80,18 @@ class _Reading:
         """Commands that lie side by side, cut apart in one call: head, and value in one of five forms."""
         parts = _PLAIN.split(self.text[start:stop])
         heads, bare, *quoted = (parts[i::_GROUPS] for i in range(1, _GROUPS))
-        if '"' in self.text[start:stop]:
-            forms = zip(bare, *quoted, strict=True)
-            found = [
-                a.rstrip(" \t") if a is not None
-                else b if b is not None else c if c is not None else d if d is not None else e
-                for a, b, c, d, e in forms
-            ]  # fmt: skip
+        if '"' not in self.text[start:stop]:
+            if self.text.find(_DROPPED, start, stop) >= 0:
+                bare = [value.replace(_DROPPED, "") for value in bare]
+            found = [value.strip(" \t") for value in bare]
         else:
-            found = [value.rstrip(" \t") for value in bare]
-        if self.text.find(_DROPPED, start, stop) >= 0:
-            plain = [value is not None for value in bare]
-            found = [value.replace(_DROPPED, "") for value in found]
-            found = [v.strip(" \t") if p else v for v, p in zip(found, plain, strict=True)]
+            found = [
+                a.replace(_DROPPED, "").strip(" \t") if a is not None
+                else b if b is not None else c if c is not None else d if d is not None else e
+                for a, b, c, d, e in zip(bare, *quoted, strict=True)
+            ]  # fmt: skip
+            if self.text.find(_DROPPED, start, stop) >= 0:
+                found = [value.replace(_DROPPED, "") for value in found]
         known = {head: _head(head) for head in set(heads)}
         if len(known) == 1:
             ((name, _, keyword),) = known.values()
