@@ -1,4 +1,5 @@
 #define _POSIX_C_SOURCE 200809L /* clocks and conditions */
+#define _DARWIN_C_SOURCE 1      /* and a wait for a span, where conditions know no steady clock */
 #include "lr_loop_private.h"
 
 #include <errno.h>
@@ -214,7 +215,7 @@ static slot *request_of(lr_loop *l, uint32_t seq) {
 }
 
 /* Waits for news until `deadline`; false: it is over. */
-static bool wait(lr_loop *l, uint64_t deadline) {
+static bool await(lr_loop *l, uint64_t deadline) {
     const uint64_t now = steady();
     if (now >= deadline) return false;
 #ifdef __APPLE__
@@ -244,7 +245,7 @@ lr_status lr_loop_read(lr_loop *l, uint32_t seq, uint8_t *out, size_t room, uint
         const uint64_t deadline = steady() + (patience < INT64_MAX / 4 ? patience : INT64_MAX / 4);
         l->readers++;
         l->listeners += room > 0;
-        while (!has_news(s, room, state->n_read) && patience > 0 && wait(l, deadline)) {}
+        while (!has_news(s, room, state->n_read) && patience > 0 && await(l, deadline)) {}
         l->readers--;
         l->listeners -= room > 0;
         *n = room > 0 ? lr_text_take(s->text, out, room) : 0;

@@ -120,15 +120,18 @@ static const lr_sample_scan avx2 = {"avx2", row_max_avx2, row_mass_avx2};
 static const lr_sample_scan avx512 = {"avx512", row_max_avx512, row_mass_avx512};
 #endif
 
+#ifdef __x86_64__
 static int named(const lr_sample_scan *scan, const char *name) {
     return name == NULL || strcmp(scan->name, name) == 0;
 }
+#endif
 
 const lr_sample_scan *lr_sample_scan_choose(const char *name) {
 #ifdef __x86_64__
     if (named(&avx512, name) && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq")) return &avx512;
     if (named(&avx2, name) && __builtin_cpu_supports("avx2")) return &avx2;
+#else
+    (void)name; /* elsewhere what every CPU has is what there is: NEON on aarch64 */
 #endif
-    (void)named(&plain, name);
     return &plain;
 }
