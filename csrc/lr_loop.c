@@ -1,23 +1,9 @@
-#define _POSIX_C_SOURCE 200809L /* clocks and conditions */
-#define _DARWIN_C_SOURCE 1      /* and a wait for a span, where conditions know no steady clock */
+#define _POSIX_C_SOURCE 200809L /* conditions and their clocks */
 #include "lr_loop_private.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-
-#define SECOND ((uint64_t)1000000000)
-
-static uint64_t steady(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * SECOND + (uint64_t)t.tv_nsec;
-}
-
-uint64_t lr_loop_now(const lr_loop *l) {
-    return l->setup.api.now != NULL ? l->setup.api.now(l->setup.api.now_data) : steady();
-}
 
 /* ---- made and freed ---- */
 
@@ -210,64 +196,8 @@ lr_status lr_loop_begin(lr_loop *l, const lr_loop_request *r, uint32_t *seq) {
     return status;
 }
 
-static slot *request_of(lr_loop *l, uint32_t seq) {
+slot *lr_loop_slot(lr_loop *l, uint32_t seq) {
     return l != NULL && seq < l->setup.n_seq ? &l->slots[seq] : NULL;
-}
-
-/* Waits for news until `deadline`; false: it is over. */
-static bool await(lr_loop *l, uint64_t deadline) {
-    const uint64_t now = steady();
-    if (now >= deadline) return false;
-#ifdef __APPLE__
-    const uint64_t span = deadline - now;
-    const struct timespec until = {.tv_sec = (time_t)(span / SECOND), .tv_nsec = (long)(span % SECOND)};
-    return pthread_cond_timedwait_relative_np(&l->news, &l->mutex, &until) != ETIMEDOUT;
-#else
-    const struct timespec until = {.tv_sec = (time_t)(deadline / SECOND), .tv_nsec = (long)(deadline % SECOND)};
-    return pthread_cond_timedwait(&l->news, &l->mutex, &until) != ETIMEDOUT;
-#endif
-}
-
-static bool has_news(const slot *s, size_t room, uint32_t n_read) {
-    return s->phase == DONE || s->state.n_read > n_read || (room > 0 && lr_text_ready(s->text) > 0);
-}
-
-lr_status lr_loop_read(lr_loop *l, uint32_t seq, uint8_t *out, size_t room, uint64_t patience, size_t *n,
-                       lr_loop_state *state) {
-    slot *s = request_of(l, seq);
-    if (s == NULL || n == NULL || state == NULL || (room > 0 && out == NULL)) return LR_E_ARGUMENT;
-    lr_status status = LR_OK;
-    pthread_mutex_lock(&l->mutex);
-    if (s->phase == IDLE) {
-        status = LR_E_ARGUMENT;
-    } else {
-        /* Beyond some years a deadline is none. */
-        const uint64_t deadline = steady() + (patience < INT64_MAX / 4 ? patience : INT64_MAX / 4);
-        l->readers++;
-        l->listeners += room > 0;
-        while (!has_news(s, room, state->n_read) && patience > 0 && await(l, deadline)) {}
-        l->readers--;
-        l->listeners -= room > 0;
-        *n = room > 0 ? lr_text_take(s->text, out, room) : 0;
-        *state = s->state;
-    }
-    pthread_mutex_unlock(&l->mutex);
-    return status;
-}
-
-lr_status lr_loop_ids(lr_loop *l, uint32_t seq, int32_t *ids, size_t room, size_t *n) {
-    slot *s = request_of(l, seq);
-    if (s == NULL || n == NULL || (room > 0 && ids == NULL)) return LR_E_ARGUMENT;
-    lr_status status = LR_E_ARGUMENT;
-    pthread_mutex_lock(&l->mutex);
-    if (s->phase != IDLE) {
-        status = LR_OK;
-        *n = s->n_tokens - s->state.n_prompt;
-        const size_t copied = *n < room ? *n : room;
-        if (copied > 0) memcpy(ids, s->tokens + s->state.n_prompt, copied * sizeof *ids);
-    }
-    pthread_mutex_unlock(&l->mutex);
-    return status;
 }
 
 static void cancel(lr_loop *l, slot *s) {
@@ -277,7 +207,7 @@ static void cancel(lr_loop *l, slot *s) {
 }
 
 void lr_loop_cancel(lr_loop *l, uint32_t seq) {
-    slot *s = request_of(l, seq);
+    slot *s = lr_loop_slot(l, seq);
     if (s == NULL) return;
     pthread_mutex_lock(&l->mutex);
     cancel(l, s);
@@ -285,7 +215,7 @@ void lr_loop_cancel(lr_loop *l, uint32_t seq) {
 }
 
 lr_status lr_loop_end(lr_loop *l, uint32_t seq) {
-    slot *s = request_of(l, seq);
+    slot *s = lr_loop_slot(l, seq);
     if (s == NULL) return LR_E_ARGUMENT;
     pthread_mutex_lock(&l->mutex);
     const lr_status status = s->phase == DONE ? LR_OK : s->phase == IDLE ? LR_E_ARGUMENT : LR_AGAIN;
@@ -305,4 +235,21 @@ void lr_loop_close(lr_loop *l) {
     for (uint32_t i = 0; i < l->setup.n_seq; i++) cancel(l, &l->slots[i]);
     pthread_cond_signal(&l->work);
     pthread_mutex_unlock(&l->mutex);
+}
+
+void lr_loop_work(lr_loop *l) {
+    if (l == NULL) return;
+    bool queued = true;
+    while (queued) {
+        while (lr_loop_step(l) == LR_OK) {}
+        queued = false;
+        pthread_mutex_lock(&l->mutex);
+        for (;;) {
+            for (slot *s = l->slots; s < l->slots + l->setup.n_seq; s++) queued = queued || s->phase == QUEUED;
+            if (queued || l->closed) break;
+            pthread_cond_wait(&l->work, &l->mutex);
+        }
+        pthread_mutex_unlock(&l->mutex);
+    }
+    lr_loop_unhook(l);
 }

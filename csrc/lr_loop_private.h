@@ -1,5 +1,5 @@
-/* The loop's inside, shared by its two files: lr_loop.c is what other threads call, lr_loop_step.c what the worker
- * does. */
+/* The loop's inside, shared by its files: lr_loop.c has requests come and go, lr_loop_read.c tells what comes of them,
+ * lr_loop_step.c is what the worker does. */
 #ifndef LR_LOOP_PRIVATE_H
 #define LR_LOOP_PRIVATE_H
 
@@ -62,6 +62,9 @@ struct lr_loop {
 enum { LR_PIECE = 1 << 16 };
 
 uint64_t lr_loop_now(const lr_loop *loop);
+
+/* The sequence of this number; null: there is none, or no loop. */
+slot *lr_loop_slot(lr_loop *loop, uint32_t seq);
 
 /* Takes our abort callback out of libllama. */
 void lr_loop_unhook(lr_loop *loop);

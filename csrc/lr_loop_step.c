@@ -291,20 +291,3 @@ lr_status lr_loop_step(lr_loop *l) {
         put_right(l, code);
     return LR_OK;
 }
-
-void lr_loop_work(lr_loop *l) {
-    if (l == NULL) return;
-    bool queued = true;
-    while (queued) {
-        while (lr_loop_step(l) == LR_OK) {}
-        queued = false;
-        pthread_mutex_lock(&l->mutex);
-        for (;;) {
-            for (slot *s = l->slots; s < l->slots + l->setup.n_seq; s++) queued = queued || s->phase == QUEUED;
-            if (queued || l->closed) break;
-            pthread_cond_wait(&l->work, &l->mutex);
-        }
-        pthread_mutex_unlock(&l->mutex);
-    }
-    lr_loop_unhook(l);
-}

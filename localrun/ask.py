@@ -120,7 +120,6 @@ class Inside:
         self.name, self._model, self._prompt = name, model, prompt
 
     def stream(self, messages: Messages, options: dict[str, Any], timing: Timing) -> Generator[Piece]:
-        from localrun.engine.in_process import Sampling
         from localrun.recipe.chat import Thinking
 
         ids = self._prompt.ids(messages)
@@ -128,7 +127,8 @@ class Inside:
             raise NoRoom(f"the conversation has {len(ids)} tokens, the context {self._model.n_ctx}")
         chosen = {key: options[key] for key in ("temperature", "seed") if key in options}
         thinking = Thinking(self._prompt.text)
-        with self._model.generate(ids, Sampling(**chosen), max_tokens=options.get("max_tokens")) as texts:
+        sampling = self._model.sampling(**chosen)
+        with self._model.generate(ids, sampling, max_tokens=options.get("max_tokens")) as texts:
             try:
                 for text in texts:
                     yield from (Piece(*piece) for piece in thinking.feed(text))

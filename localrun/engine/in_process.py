@@ -16,12 +16,20 @@ import random
 import secrets
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from localrun.engine.generation import LOOK, Generation
 from localrun.engine.libllama import Library, find
-from localrun.engine.llama_model import Progress, context_params, load_model, model_params, new_context
+from localrun.engine.llama_model import (
+    Progress,
+    context_params,
+    load_model,
+    model_params,
+    new_context,
+    recommended,
+)
 from localrun.errors import EngineError, EngineMissing, LocalrunError, UsageError
 from localrun.native.ledger import Group, LedgerReading
 from localrun.native.loop import GREEDY, Loop, Request, Sampling, State
@@ -31,9 +39,6 @@ from localrun.tokenizer import Tokenizer
 from localrun.value import dataclass
 
 __all__ = ["GREEDY", "Generation", "InProcess", "Measured", "Sampling"]
-
-#: Seconds between two looks at whether someone pressed Ctrl-C.
-_LOOK = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +62,7 @@ class InProcess:
         """Takes over `model` and `context`, libllama's pointers, also when it raises."""
         self.path, self.settings, self.library = path, settings, library
         self.context = context  # llama_context's address; for who knows what they do
+        self._recommended: dict[str, Any] = recommended(library.c, model)
         self._tokenizer: Tokenizer | None = None
         self._lock = threading.Lock()
         try:
@@ -112,6 +118,10 @@ class InProcess:
                 self._tokenizer = Tokenizer.open(self.path)
             return self._tokenizer
 
+    def sampling(self, **chosen: Any) -> Sampling:
+        """What the file recommends, else llama.cpp's defaults, with fields of Sampling chosen otherwise."""
+        return Sampling(**self._recommended | chosen)
+
     @property
     def n_ctx(self) -> int:
         """Tokens that one sequence can hold."""
@@ -135,7 +145,7 @@ class InProcess:
         Raises UsageError for an empty or too long prompt and for parameters out of range, EngineError when as many
         requests run as there are sequences.
         """
-        sampling = sampling or Sampling()
+        sampling = sampling or self.sampling()
         request = self._begin(
             prompt_ids,
             self.n_ctx if max_tokens is None else max_tokens,
@@ -146,7 +156,7 @@ class InProcess:
             ignore_eog=ignore_eog,
             special=special,
         )
-        return Generation(self, request, on_prompt)
+        return Generation(request, self.check, on_prompt)
 
     def measure(self, n_prompt: int, n_generate: int, depth: int = 0) -> Measured:
         """Reads `n_prompt` random tokens behind `depth` others, and generates `n_generate` behind `depth`, as
@@ -182,7 +192,7 @@ class InProcess:
     def _run(self, ids: list[int], max_tokens: int, keep: int | None) -> tuple[State, MeterSnapshot]:
         request = self._begin(ids, max_tokens, GREEDY, keep=keep, ignore_eog=True)
         try:
-            while not (state := request.read(_LOOK, text=False)[1]).finish:
+            while not (state := request.read(LOOK, text=False)[1]).finish:
                 pass
             meter = request.meter()
         finally:
@@ -224,64 +234,6 @@ class InProcess:
     def held(self, seq: int = 0) -> int:
         """Tokens of one sequence in the KV cache."""
         return self._loop.held(seq)
-
-
-class Generation:
-    """Text as it comes; `state` and `ids` tell the rest. Ended by its end, `close`, or `with`."""
-
-    def __init__(
-        self, model: InProcess, request: Request, on_prompt: Callable[[int, int], None] | None
-    ) -> None:
-        self._model, self._request, self._on_prompt = model, request, on_prompt
-        self._ended = False
-        self.state = request.read(text=False)[1]
-        self.ids: list[int] = []  # all tokens, once it has ended
-        self.timing: MeterSnapshot | None = None  # once it has ended
-
-    def __iter__(self) -> Iterator[str]:
-        return self
-
-    def __next__(self) -> str:
-        if self._ended:
-            raise StopIteration
-        while True:
-            n_read = self.state.n_read
-            # A wait without end would not hear a Ctrl-C.
-            text, self.state = self._request.read(_LOOK)
-            if self._on_prompt is not None and self.state.n_read != n_read:
-                self._on_prompt(self.state.n_read, self.state.n_prompt)
-            if text:
-                return text
-            if self.state.finish:
-                self.close()
-                self._model.check(self.state)
-                raise StopIteration
-
-    @property
-    def finish(self) -> str:
-        """Why it ended: eog, stop, length, context, cancelled; "" while it runs."""
-        return self.state.finish
-
-    def cancel(self) -> None:
-        """Ends it within one token; what came until then can still be read. Any thread."""
-        self._request.cancel()
-
-    def close(self) -> None:
-        """Gives the sequence back; what was not read is lost."""
-        if self._ended:
-            return
-        self._ended = True
-        self._request.cancel()
-        while not (state := self._request.read(_LOOK, text=False)[1]).finish:
-            pass
-        self.state, self.ids, self.timing = state, self._request.ids(), self._request.meter()
-        self._request.end()
-
-    def __enter__(self) -> Generation:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 def open_library() -> Library:

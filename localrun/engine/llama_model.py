@@ -13,6 +13,11 @@ from localrun.plan.values import Settings
 _EXPERTS = r"blk\.{}\.ffn_(up|down|gate|gate_up)_(ch|)exps"
 _LOAD_NONE, _LOAD_MMAP = 0, 1
 _PROGRESS = c.CFUNCTYPE(c.c_bool, c.c_float, c.c_void_p)
+#: Keys of a GGUF file that llama-server heeds too, and the greatest value that makes sense.
+_RECOMMENDED = (
+    (b"general.sampling.temp", "temperature", 100.0), (b"general.sampling.top_k", "top_k", 2.0**31 - 1),
+    (b"general.sampling.top_p", "top_p", 1.0), (b"general.sampling.min_p", "min_p", 1.0),
+)  # fmt: skip
 #: Called with 0 to 1 while a model loads.
 Progress = Callable[[float], None]
 
@@ -93,3 +98,19 @@ def new_context(library: Library, model: int, params: Any) -> int:
     if not context:
         raise EngineError(library.why("the context could not be created"))
     return int(context)
+
+
+def recommended(lib: Any, model: int) -> dict[str, float]:
+    """How the model's makers want it sampled, where its file says so: fields of Sampling. Nonsense is left out."""
+    found: dict[str, float] = {}
+    for key, field, most in _RECOMMENDED:
+        buffer = c.create_string_buffer(64)
+        if lib.llama_model_meta_val_str(c.c_void_p(model), key, buffer, c.c_size_t(len(buffer))) < 0:
+            continue
+        try:
+            value = float(buffer.value)
+        except ValueError:
+            continue
+        if 0 <= value <= most:
+            found[field] = int(value) if field == "top_k" else value
+    return found

@@ -92,3 +92,13 @@ def test_a_hostile_template_in_the_file_is_one_line(owner: User, default_model: 
     done = owner("run", path, "hi", *INSIDE)
     one_line(done, 1)
     assert "chat template cannot be rendered: it takes too many steps" in done.err
+
+
+@pytest.mark.engine
+def test_interrupted_in_the_middle_of_an_answer(owner: User) -> None:
+    with Terminal(owner, "run", "smollm2", "Write a very long story.", *INSIDE) as terminal:
+        terminal.expect("[a-z]+ [a-z]+ [a-z]+ [a-z]+ [a-z]+")
+        terminal.type("\x03")
+        assert terminal.wait() == 130
+        assert "Traceback" not in terminal.text
+    nothing_left(owner)

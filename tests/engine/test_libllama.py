@@ -27,6 +27,7 @@ from localrun.engine.libllama import (
     fits,
     written,
 )
+from localrun.engine.llama_model import recommended
 from localrun.errors import EngineError
 from localrun.native.loop import FUNCTIONS
 
@@ -172,3 +173,24 @@ def test_llama_cpp_python_comes_first_and_is_held_to_its_definitions() -> None:
     assert library.context_params is ContextParams
     assert set(library.loop_functions()) == set(FUNCTIONS)
     check_definitions(libllama._definitions())
+
+
+def test_what_a_file_recommends_is_taken_where_it_can_be() -> None:
+    said = {
+        b"general.sampling.temp": b"0.6",
+        b"general.sampling.top_k": b"20",
+        b"general.sampling.min_p": b"nan",
+    }
+
+    class Says:
+        @staticmethod
+        def llama_model_meta_val_str(_model: object, key: bytes, buffer: Any, size: object) -> int:
+            if key not in said:
+                return -1
+            buffer.value = said[key]
+            return len(said[key])
+
+    assert recommended(Says, 1) == {"temperature": 0.6, "top_k": 20}
+    said[b"general.sampling.top_p"] = b"7"
+    said[b"general.sampling.temp"] = b"hot"
+    assert recommended(Says, 1) == {"top_k": 20}
