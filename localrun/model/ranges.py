@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from localrun.errors import FetchError
-from localrun.model.answers import Changed, accept, content_range, strong, validator
+from localrun.model.answers import Changed, Refused, accept, content_range, strong, validator
 from localrun.model.crew import Stopped, run_all
 from localrun.model.part import Part
 from localrun.model.retry import Retry, attempts, short_url
@@ -30,21 +30,34 @@ def worth(part: Part, total: int, net: Net) -> bool:
 def fill(
     http: Http, net: Net, url: str, part: Part, total: int, progress: Progress, headers: Mapping[str, str]
 ) -> None:
-    """Completes `part`, `total` bytes long. Raises FetchError, Changed and NoRanges."""
+    """Completes `part`, `total` bytes long. Raises FetchError, Changed and NoRanges.
+
+    A connection that is refused leaves its segment to the others: some hosts allow so many and no more.
+    """
     stop = threading.Event()
     stream = _Stream(http, net, url, part, part.divide(total, net.segment), progress, headers, stop)
-    missing = stream.missing()
-    lock = threading.Lock()
+    missing, lock = list(reversed(stream.missing())), threading.Lock()
+    working = net.streams
 
     def work() -> None:
+        nonlocal working
         while True:
             with lock:
-                segment = next(missing, None)
-            if segment is None:
+                if not missing:
+                    working -= 1
+                    return
+                segment = missing.pop()
+            try:
+                stream.complete(segment)
+            except Refused:
+                with lock:
+                    working -= 1
+                    if not working:
+                        raise
+                    missing.append(segment)
                 return
-            stream.complete(segment)
 
-    run_all([work] * max(1, net.streams), net.streams, stop)
+    run_all([work] * net.streams, net.streams, stop)
 
 
 class _Stream:
@@ -65,9 +78,9 @@ class _Stream:
         self._part, self._segments, self._stop = part, segments, stop
         self._progress, self._telling = progress, threading.Lock()
 
-    def missing(self) -> Iterator[int]:
+    def missing(self) -> list[int]:
         segments = self._segments
-        return (i for i, n in enumerate(segments.done) if n < segments.end(i) - i * segments.step)
+        return [i for i, n in enumerate(segments.done) if n < segments.end(i) - i * segments.step]
 
     def complete(self, segment: int) -> None:
         part = self._part

@@ -76,7 +76,7 @@ DEFAULT_MODEL = Request(
 
 
 class Progress(Protocol):
-    """What a fetch tells while it works. Calls come from one thread, one file after another."""
+    """What a fetch tells while it works. Calls come one at a time, one file after another."""
 
     def start(self, name: str, total: int) -> None:
         """A new piece of work; `total` bytes, 0 = not known."""

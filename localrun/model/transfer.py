@@ -7,6 +7,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
@@ -135,15 +136,28 @@ class Http:
         if part.total not in (0, total or part.total):
             progress.advance(-part.size)
             part.restart()  # the beginning of an older file of that name
-        restarts, divided = 0, ranges.worth(part, total, self._net)
+        restarts, divided, streams = 0, ranges.worth(part, total, self._net), self._net.streams
         for attempt in attempts(self._net, url, lambda: part.size):
             with attempt:
                 try:
                     if divided:
-                        ranges.fill(self, self._net, url, part, total, progress, headers or {})
+                        ranges.fill(
+                            self,
+                            replace(self._net, streams=streams),
+                            url,
+                            part,
+                            total,
+                            progress,
+                            headers or {},
+                        )
                     else:
                         self._continue(url, part, total, progress, headers or {})
                     return
+                except Refused:
+                    if not divided or streams == 1:
+                        raise
+                    streams = 1  # some hosts forbid a second connection
+                    raise Retry("the server refuses some of several connections", 0) from None
                 except ranges.NoRanges:
                     divided = False
                     progress.advance(-part.size)

@@ -56,6 +56,7 @@ class Hub:
         self.requests: list[Seen] = []
         self.sent = 0  # bytes of bodies
         self.at_once = self.most_at_once = 0  # requests under way, now and at most
+        self.most = 0  # requests under way that are allowed, more are answered 403; 0 = any number
         self.on_sent: Callable[[int], None] = lambda _: None  # called with `sent` after each write
         self.chunk = 1 << 16
         self.carried: dict[int, int] = {}  # bytes of bodies by connection, named by the client's port
@@ -192,7 +193,9 @@ class _Handler(BaseHTTPRequestHandler):
                     candidate.times -= 1
                     fault = candidate
                     break
-        if fault.status:
+        if hub.most and hub.at_once > hub.most:
+            self._send(403, {}, b"", fault, body)
+        elif fault.status:
             self._send(fault.status, dict(fault.headers), b"", Fault(""), body)
         elif path in hub.files:
             self._send_file(hub.files[path], fault, body)
