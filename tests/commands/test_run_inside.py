@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from localrun.engine.libllama import find
 from tests.asking import SMALL
 from tests.expecting import nothing_left, one_line
 from tests.terminal import Terminal
@@ -16,6 +17,7 @@ GREEDY = ("--temperature", "0")
 
 
 @pytest.mark.engine
+@pytest.mark.skipif(find()[0].package != "xllamacpp", reason="two libraries may round in two ways")
 def test_the_answer_is_the_servers_own(owner: User) -> None:
     asked = ("run", "smollm2", "Name three colours, é.", *SMALL, *GREEDY, "-n", "12", "--json")
     inside, served = (owner(*asked, "--engine", engine).json() for engine in ("in-process", "embedded"))
