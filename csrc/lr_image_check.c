@@ -20,12 +20,12 @@ static int words_are_right(const lr_vocab *vocab) {
     for (uint64_t i = 0; i < slots; i++) {
         const lr_word *word = &vocab->words.slots[i];
         if (word->n == 0) {
-            /* A free entry is all zeros: lr_words_first looks at its key alone. */
+            /* A free entry is all zeros: a look-up may see its key alone. */
             wrong |= (word->key[0] | word->key[1]) != 0;
             continue;
         }
         used++;
-        wrong |= (word->n & ~(uint32_t)LR_WORD_DOUBTED) != 1 || (uint32_t)word->ids[0] >= vocab->count;
+        wrong |= (word->n & ~(uint32_t)(LR_WORD_DOUBTED | LR_WORD_LONG)) != 1 || (uint32_t)word->ids[0] >= vocab->count;
         if (word->key[1] < LR_WORD_LONG_KEY) continue;
         const uint64_t size = word->key[1] - LR_WORD_LONG_KEY, at = (uint64_t)(uint32_t)word->ids[2] * sizeof(int32_t);
         wrong |= size > LR_VOCAB_TOKEN_MAX || at > arena || size > arena - at;

@@ -178,9 +178,7 @@ lr_status lr_bpe_learn(lr_tok_run *run, const uint8_t *text, size_t size, size_t
         const lr_split_state before = run->split;
         batch.text = text + *at;
         batch.readable = size - *at;
-        batch.count = 0;
-        for (size_t p = *at, more = 1; p < end && more && batch.count < LR_BATCH && p - *at < (1u << 20); batch.count += more)
-            more = lr_scan(&run->vocab->split, &run->split, run->tier, text, *at, &p, end, batch.ends + batch.count);
+        batch.count = lr_scan(&run->vocab->split, &run->split, run->tier, text, *at, end, batch.ends, LR_BATCH);
         if (batch.count == 0) return LR_E_LIMIT;
         size_t done;
         status = lr_batch_put(run, &batch, &done, sink);

@@ -14,7 +14,7 @@ static inline uint64_t load8(const uint8_t *p) {
     return value;
 }
 
-static uint64_t window(const lr_split *split, const uint8_t *text, size_t left, uint32_t from, uint32_t *ends) {
+static unsigned window(const lr_split *split, const uint8_t *text, size_t left, uint32_t from, uint32_t *ends) {
     lr_chars chars;
     lr_masks m = {0};
     uint64_t *flags[8] = {&m.letter, &m.number, &m.space, &m.newline, &m.upper, &m.lower, &m.mark, &m.punct};
@@ -31,11 +31,34 @@ static uint64_t window(const lr_split *split, const uint8_t *text, size_t left, 
     return lr_places(lr_starts(split, &m), chars.at, from, ends);
 }
 
-const lr_tier lr_tier_scalar = {"scalar", window};
+static unsigned scan(const lr_split *split, const uint8_t *text, size_t base, size_t *p, size_t end, uint32_t *ends,
+                     unsigned room) {
+    return lr_scan_by(window, split, text, base, p, end, ends, room);
+}
+
+const lr_tier lr_tier_scalar = {"scalar", scan, lr_look_key_plain, lr_look_put_plain};
 
 const lr_tier *lr_tier_choose(const char *name) {
     const lr_tier *tiers[] = {lr_tier_avx512(), lr_tier_avx2(), lr_tier_neon()};
     for (size_t i = 0; i < sizeof tiers / sizeof *tiers; i++)
         if (tiers[i] != NULL && (name == NULL || strcmp(name, tiers[i]->name) == 0)) return tiers[i];
     return &lr_tier_scalar;
+}
+
+unsigned lr_scan(const lr_split *split, lr_split_state *state, const lr_tier *tier, const uint8_t *text, size_t p,
+                 size_t end, uint32_t *ends, unsigned room) {
+    const size_t base = p;
+    unsigned count = 0;
+    while (p < end && room - count >= LR_WINDOW && p - base < (1u << 20)) {
+        if (split->rule) {
+            const unsigned more = tier->scan(split, text, base, &p, end, ends + count, room - count);
+            count += more;
+            if (more) continue;
+        }
+        const size_t next = lr_split_next(split, state, text, p);
+        if (next - base > UINT32_MAX) break;
+        ends[count++] = (uint32_t)(next - base);
+        p = next;
+    }
+    return count;
 }

@@ -41,7 +41,7 @@ static const uint8_t numbers[64] = {
     22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43,
     44, 45, 46, 47, 48, 49, 50, 51, 52, 53, 54, 55, 56, 57, 58, 59, 60, 61, 62, 63};
 
-AVX2 static uint64_t window(const lr_split *split, const uint8_t *text, size_t left, uint32_t from, uint32_t *ends) {
+AVX2 static unsigned window(const lr_split *split, const uint8_t *text, size_t left, uint32_t from, uint32_t *ends) {
     lr_chars chars;
     lr_masks m;
     const uint8_t *at = chars.at;
@@ -61,7 +61,12 @@ AVX2 static uint64_t window(const lr_split *split, const uint8_t *text, size_t l
     return lr_places(lr_starts(split, &m), at, from, ends);
 }
 
-static const lr_tier avx2 = {"avx2", window};
+static unsigned scan(const lr_split *split, const uint8_t *text, size_t base, size_t *p, size_t end, uint32_t *ends,
+                     unsigned room) {
+    return lr_scan_by(window, split, text, base, p, end, ends, room);
+}
+
+static const lr_tier avx2 = {"avx2", scan, lr_look_key_plain, lr_look_put_plain};
 
 const lr_tier *lr_tier_avx2(void) {
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("lzcnt") ? &avx2 : NULL;

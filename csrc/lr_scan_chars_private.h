@@ -42,18 +42,27 @@ static inline uint64_t lr_starts(const lr_split *split, lr_masks *m) {
     return starts & (((uint64_t)2 << limit) - 2);
 }
 
-/* Characters' bits as those of their places, which are written to `out` plus `from`. */
-static inline uint64_t lr_places(uint64_t bits, const uint8_t *at, uint32_t from, uint32_t *out) {
-    uint64_t places = 0;
-    while (bits) {
-        /* Four at once: how many there are is hard to foresee, whether there are four more is not. */
-        for (unsigned i = 0; i < 4; i++, bits &= bits - 1) {
-            const unsigned place = at[bits ? first_bit(bits) : 0];
-            *out++ = from + place;
-            places |= (uint64_t)1 << place;
-        }
+/* Writes the places of these characters, plus `from`; returns how many. */
+static inline unsigned lr_places(uint64_t bits, const uint8_t *at, uint32_t from, uint32_t *out) {
+    unsigned count = 0;
+    for (; bits; bits &= bits - 1) out[count++] = from + at[first_bit(bits)];
+    return count;
+}
+
+/* The ends of pieces in the window at text, plus `from`; how many. */
+typedef unsigned (*lr_window)(const lr_split *split, const uint8_t *text, size_t left, uint32_t from, uint32_t *ends);
+
+/* A tier's scan by windows. */
+static inline unsigned lr_scan_by(lr_window window, const lr_split *split, const uint8_t *text, size_t base, size_t *p,
+                                  size_t end, uint32_t *ends, unsigned room) {
+    unsigned count = 0;
+    while (*p < end && room - count >= LR_WINDOW) {
+        const unsigned more = window(split, text + *p, end - *p, (uint32_t)(*p - base), ends + count);
+        if (more == 0) break;
+        count += more;
+        *p = base + ends[count - 1];
     }
-    return places & ~(uint64_t)1;
+    return count;
 }
 
 #endif

@@ -13,7 +13,7 @@ static inline uint64_t bits4(const uint8x16_t *x, uint8x16_t bit) {
     return vgetq_lane_u64(vreinterpretq_u64_u8(vpaddq_u8(all, all)), 0);
 }
 
-static uint64_t window(const lr_split *split, const uint8_t *text, size_t left, uint32_t from, uint32_t *ends) {
+static unsigned window(const lr_split *split, const uint8_t *text, size_t left, uint32_t from, uint32_t *ends) {
     lr_chars chars;
     lr_masks m;
     uint64_t *flags[8] = {&m.letter, &m.number, &m.space, &m.newline, &m.upper, &m.lower, &m.mark, &m.punct};
@@ -30,7 +30,12 @@ static uint64_t window(const lr_split *split, const uint8_t *text, size_t left, 
     return lr_places(lr_starts(split, &m), chars.at, from, ends);
 }
 
-static const lr_tier neon = {"neon", window};
+static unsigned scan(const lr_split *split, const uint8_t *text, size_t base, size_t *p, size_t end, uint32_t *ends,
+                     unsigned room) {
+    return lr_scan_by(window, split, text, base, p, end, ends, room);
+}
+
+static const lr_tier neon = {"neon", scan, lr_look_key_plain, lr_look_put_plain};
 
 const lr_tier *lr_tier_neon(void) { return &neon; }
 

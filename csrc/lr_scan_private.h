@@ -8,6 +8,7 @@
 #ifndef LR_SCAN_PRIVATE_H
 #define LR_SCAN_PRIVATE_H
 
+#include "lr_look_private.h"
 #include "lr_split_private.h"
 
 enum { LR_WINDOW = 64 };
@@ -19,13 +20,16 @@ typedef struct lr_masks {
     unsigned n;
 } lr_masks;
 
-/* How windows are made: one for each kind of CPU. */
+/* How windows are made and pieces looked up: one for each kind of CPU. */
 typedef struct lr_tier {
     const char *name;
-    /* Finds the ends of the pieces that can be told within the first 64 of the `left` bytes at text. Returns a bit for
-     * each, by its place; 0 when none can. Writes the places, plus `from`, to ends: up to LR_WINDOW values, even where
-     * there are fewer. left > 0. */
-    uint64_t (*window)(const lr_split *split, const uint8_t *text, size_t left, uint32_t from, uint32_t *ends);
+    /* Writes the ends of pieces of text[*p, end), relative to `base`, moves *p behind them and returns how many: up to
+     * `room`, as far as the masks decide, perhaps none. *p is a piece's start, base <= *p < end, *p - base and 64 more
+     * fit 32 bits, room >= LR_WINDOW. */
+    unsigned (*scan)(const lr_split *split, const uint8_t *text, size_t base, size_t *p, size_t end, uint32_t *ends,
+                     unsigned room);
+    lr_look_key key;
+    lr_look_put put;
 } lr_tier;
 
 extern const lr_tier lr_tier_scalar;
@@ -37,22 +41,9 @@ const lr_tier *lr_tier_neon(void);
 /* The best tier that this CPU can run, or the one of this name ("avx512", "avx2", "neon", "scalar") if it can. */
 const lr_tier *lr_tier_choose(const char *name);
 
-/* Writes the ends of the next pieces of text[*p, end), relative to `base`, moves *p behind them and returns how many; *p
- * is a piece's start, base <= *p < end. Up to LR_WINDOW values are written even where there are fewer. 0 when 32 bits
- * cannot hold the end. */
-static inline unsigned lr_scan(const lr_split *split, lr_split_state *state, const lr_tier *tier, const uint8_t *text,
-                               size_t base, size_t *p, size_t end, uint32_t *ends) {
-    const uint64_t found = split->rule ? tier->window(split, text + *p, end - *p, (uint32_t)(*p - base), ends) : 0;
-    if (found) {
-        /* Not out of `ends`: the next window must not wait until they are written. */
-        *p += 63u - (unsigned)__builtin_clzll(found);
-        return (unsigned)__builtin_popcountll(found);
-    }
-    const size_t next = lr_split_next(split, state, text, *p);
-    if (next - base > UINT32_MAX) return 0;
-    ends[0] = (uint32_t)(next - base);
-    *p = next;
-    return 1;
-}
+/* Writes the ends of the pieces from p on, relative to p, to ends[0, room), room >= LR_WINDOW: as many as fit and come
+ * easily, at least one. p < end; 0 when the first piece is longer than 32 bits hold. */
+unsigned lr_scan(const lr_split *split, lr_split_state *state, const lr_tier *tier, const uint8_t *text, size_t p,
+                 size_t end, uint32_t *ends, unsigned room);
 
 #endif

@@ -162,7 +162,7 @@ static inline uint64_t rule_deepseek3(const lr_split *split, lr_masks *m, unsign
     uint64_t starts = (begins(word) & ~((leads | (m->space & ~m->newline)) << 1)) | signs | b.starts;
     starts |= begins(cjk) | begins(m->number) | thirds(m->number);
     /* Behind such a sign only ASCII letters belong to the piece. */
-    if (leads & (word >> 1)) starts |= (((leads << 1) + ascii) & ~ascii) & word & ~begins(word);
+    starts |= (((leads << 1) + ascii) & ~ascii) & word & ~begins(word);
     return starts | 1;
 }
 

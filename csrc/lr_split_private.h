@@ -5,6 +5,8 @@
 #include "lr_split.h"
 #include "lr_unicode_private.h"
 
+#include <string.h>
+
 enum { LR_SPLIT_LEVELS = 6 };
 
 /* What a character is to the patterns. */
@@ -81,6 +83,11 @@ static inline unsigned lr_flags_at(const lr_split *split, const uint8_t *p) {
 /* The end of the run of characters from p on that have one of `flags`, or that have none when `without`. */
 static inline size_t lr_run(const lr_split *split, const uint8_t *text, size_t p, size_t end, unsigned flags,
                             int without) {
+    /* Lines of dashes, asterisks, blanks: eight at once, as long as they are one and the same. */
+    if (p < end && text[p] < 0x80 && ((split->ascii[text[p]] & flags) != 0) != (without != 0)) {
+        const uint64_t same = 0x0101010101010101u * text[p];
+        for (uint64_t next; end - p >= 8 && (memcpy(&next, text + p, 8), next == same); ) p += 8;
+    }
     while (p < end && ((lr_flags_at(split, text + p) & flags) != 0) != (without != 0)) p += lr_utf8_length(text[p]);
     return p;
 }

@@ -29,8 +29,8 @@ lr_key lr_key_long(const uint8_t *text, size_t size) {
         hash = lr_mix(lr_load8(text + at) ^ hash, lr_load8(text + at + 8) ^ 0x8BB84B93962EACC9u);
     /* The last 16 bytes, which may overlap what was hashed: a long text has that many. */
     hash = lr_mix(lr_load8(text + size - 16) ^ hash, lr_load8(text + size - 8) ^ 0x4B33A62ED433D4A3u);
-    lr_key key = {{hash, LR_WORD_LONG_KEY | size}, hash};
-    return key;
+    const uint64_t length = LR_WORD_LONG_KEY | size;
+    return (lr_key){{hash, length}, lr_key_hash(hash, length)};
 }
 
 static lr_word *allocate(size_t slots) {
@@ -101,8 +101,7 @@ static int grow(lr_words *words) {
     for (size_t i = 0; i < slots; i++) {
         const lr_word *word = &words->slots[i];
         if (word->n == 0) continue;
-        const int is_long = word->key[1] >= LR_WORD_LONG_KEY;
-        *free_slot(&more, is_long ? word->key[0] : lr_short_hash(word->key[0], word->key[1])) = *word;
+        *free_slot(&more, lr_key_hash(word->key[0], word->key[1])) = *word;
     }
     free(words->slots);
     *words = more;
@@ -135,6 +134,7 @@ lr_word *lr_words_add(lr_words *words, const lr_key *key, const uint8_t *text, s
     word->key[1] = key->word[1];
     word->n = (uint32_t)count | (spilled ? (uint32_t)LR_WORD_SPILLED : 0);
     if (is_long) {
+        word->n |= LR_WORD_LONG;
         memcpy(words->arena + place, text, size);
         word->ids[2] = (int32_t)place;
     }

@@ -21,7 +21,8 @@ enum { LR_HUGE_PAGE = 1 << 21 };
 enum {
     LR_WORD_COUNT = 0x00ffffff,
     LR_WORD_SPILLED = 1 << 30, /* the ids lie in the arena, at ids[0] */
-    LR_WORD_DOUBTED = 1 << 29  /* a token whose merges were never tried */
+    LR_WORD_DOUBTED = 1 << 29, /* a token whose merges were never tried */
+    LR_WORD_LONG = 1 << 28     /* a text that must be compared, the key is not all of it */
 };
 
 typedef struct lr_word {
@@ -60,8 +61,9 @@ static inline uint64_t lr_load8(const uint8_t *p) {
     return value;
 }
 
-static inline uint64_t lr_short_hash(uint64_t a, uint64_t b) {
-    return lr_mix(a ^ 0x9E3779B97F4A7C15u, b ^ 0xD6E8FEB86659FD93u);
+/* Of the two words of a key. Multiplication carries upwards: the best bits are brought down, where masks take them. */
+static inline uint64_t lr_key_hash(uint64_t a, uint64_t b) {
+    return __builtin_bswap64((a * 0x9E3779B97F4A7C15u ^ b) * 0xD6E8FEB86659FD93u);
 }
 
 /* 16 ones, 16 zeros. */
@@ -78,7 +80,7 @@ static inline lr_key lr_key_short(const uint8_t *text, size_t size, size_t reada
         memcpy(word, text, size);
     }
     word[1] |= (uint64_t)size << 56;
-    return (lr_key){{word[0], word[1]}, lr_short_hash(word[0], word[1])};
+    return (lr_key){{word[0], word[1]}, lr_key_hash(word[0], word[1])};
 }
 
 /* The key of a text of more than 15 bytes. */
@@ -100,12 +102,6 @@ void lr_words_expect(lr_words *words, size_t entries);
 
 /* Forgets all, keeps the memory. */
 void lr_words_clear(lr_words *words);
-
-/* The one of the first two entries that may hold this text; the other one has another key. */
-static inline lr_word *lr_words_first(const lr_words *words, const lr_key *key) {
-    lr_word *word = &words->slots[key->hash & words->mask];
-    return word + (word[1].key[0] == key->word[0] && word[1].key[1] == key->word[1]);
-}
 
 /* The entry of this text, or null. */
 lr_word *lr_words_find(const lr_words *words, const lr_key *key, const uint8_t *text, size_t size);

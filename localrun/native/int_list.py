@@ -1,29 +1,41 @@
 """Lists of token ids whose ints are made once and shared: twice as fast as making them anew.
 
 An id in a list is an object that Python would allocate for each token. Here each vocabulary keeps one object for each
-id, and the core fills lists with them. It runs under ctypes, which holds Python's lock during the call; what it uses
-of Python is the stable ABI.
+id, and the core makes lists of them. It runs under ctypes, which holds Python's lock during the call; what it uses of
+Python is the stable ABI.
 """
 
 from __future__ import annotations
 
 import ctypes
+import sys
 from array import array
 from typing import Any
 
 from localrun._ffi import ffi, lib
 
-_FILL = ctypes.PYFUNCTYPE(
-    ctypes.c_int, ctypes.py_object, ctypes.c_ssize_t, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p,
-    ctypes.c_size_t, ctypes.c_void_p, ctypes.c_void_p,
-)(int(ffi.cast("uintptr_t", ffi.addressof(lib, "lr_list_fill"))))  # fmt: skip
+_MAKE = ctypes.PYFUNCTYPE(
+    ctypes.py_object, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p,
+    ctypes.c_void_p, ctypes.c_void_p,
+)(int(ffi.cast("uintptr_t", ffi.addressof(lib, "lr_list_make"))))  # fmt: skip
 
 
 def _address(name: str) -> Any:
     return ctypes.cast(getattr(ctypes.pythonapi, name), ctypes.c_void_p)
 
 
-_SET, _HOLD = _address("PyList_SetItem"), _address("Py_IncRef")
+_NEW, _SET, _HOLD = _address("PyList_New"), _address("PyList_SetItem"), _address("Py_IncRef")
+
+
+def _counts_in_first_word() -> bool:
+    """Whether an object begins with the count of its references, a plain number: not where Python runs without its lock."""
+    item, kept = 1 << 40, []
+    count = ctypes.c_ssize_t.from_address(id(item))
+    for _ in range(3):
+        if count.value != sys.getrefcount(item) - 1:
+            return False
+        kept.append(item)
+    return True
 
 
 class Ints:
@@ -33,10 +45,10 @@ class Ints:
         self._ints = list(range(count))
         self._places = array("Q" if ctypes.sizeof(ctypes.c_void_p) == 8 else "L", map(id, self._ints))
         self._at = self._places.buffer_info()[0]
+        self._hold = None if _counts_in_first_word() else _HOLD
 
-    def append(self, out: list[int], ids: int, count: int) -> None:
-        """Appends `count` ids that lie at the address `ids`. ValueError for one that is not there."""
-        at = len(out)
-        out += [0] * count
-        if _FILL(out, at, ids, count, self._at, len(self._ints), _SET, _HOLD) != 0:
-            raise ValueError("an id out of range")
+    def list_of(self, ids: array[int]) -> list[int]:
+        """ValueError for an id that is not there."""
+        at, count = ids.buffer_info()
+        made: list[int] = _MAKE(at, count, self._at, len(self._ints), _NEW, _SET, self._hold)
+        return made

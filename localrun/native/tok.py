@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from localrun._ffi import ffi, lib
@@ -30,6 +30,8 @@ NORMAL, UNKNOWN, CONTROL = lib.LR_TOKEN_NORMAL, lib.LR_TOKEN_UNKNOWN, lib.LR_TOK
 USER_DEFINED, BYTE = lib.LR_TOKEN_USER_DEFINED, lib.LR_TOKEN_BYTE
 #: Ids per call of the core: 256 KiB, so that they stay in the cache until they are copied on.
 ROOM = 1 << 16
+#: Long texts have more, so that their ids are copied on at one go: growing an array by parts costs a sixth of all.
+MOST = 1 << 20
 #: So few ids are not worth a table of ints.
 FEW = 4096
 
@@ -123,16 +125,18 @@ class Vocab:
             yield self.token(token[0])
             index += 1
 
-    def extend(self, out: list[int], ids: memoryview) -> None:
-        """Appends ids of this vocabulary to a list."""
+    def to_list(self, parts: Iterable[memoryview]) -> list[int]:
+        """Ids of this vocabulary as a list."""
+        ids = array("i")
+        for part in parts:
+            ids.frombytes(part.cast("B"))
         if len(ids) < FEW:
-            out += ids.tolist()
-            return
+            return ids.tolist()
         if self._ints is None:
             from localrun.native.int_list import Ints
 
             self._ints = Ints(self.count)
-        self._ints.append(out, int(ffi.cast("uintptr_t", ffi.from_buffer(ids))), len(ids))
+        return self._ints.list_of(ids)
 
     def encode(self, text: Bytes, special: int, owner: object = None) -> Iterator[memoryview]:
         """The ids, some ten thousand at a time, each array good until the next. The text is taken as well formed;
@@ -168,12 +172,15 @@ class _Run:
     def encode(self, text: Bytes, special: int) -> Iterator[memoryview]:
         place, raw, size = self._place, ffi.from_buffer(text), len(text)
         place[0] = 0
+        usual = max(ROOM, min(size // 2, MOST))
+        if self._room < usual:
+            self._resize(usual)
         while True:
             status = self._step(raw, size, special)
             if place[1]:
                 yield self._view[: place[1]]
-            if self._room > ROOM:
-                self._resize(ROOM)
+            if self._room > MOST:
+                self._resize(usual)
             if not place[1] and status == lib.LR_FULL:
                 self._resize(max(place[2], ROOM))
             if status != lib.LR_FULL:
@@ -186,7 +193,7 @@ class _Run:
                 self._handle, raw, size, special, self._at, self._ids, self._room, self._count, self._need
             )
 
-        if self._room <= ROOM:
+        if self._room <= MOST:
             return work()
         # One piece of so many bytes may take seconds.
         from localrun.native import interruptible

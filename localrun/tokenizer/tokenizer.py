@@ -84,10 +84,7 @@ class Tokenizer:
         return self._vocab
 
     def encode(self, text: Text, special: bool = False) -> list[int]:
-        out: list[int] = []
-        for part in self._parts(text, special):
-            self._vocab.extend(out, part)
-        return out
+        return self._vocab.to_list(self._parts(text, special))
 
     def encode_array(self, text: Text, special: bool = False) -> array[int]:
         """As an array of 32-bit ints: a tenth of a list's memory."""
@@ -166,7 +163,7 @@ class Tokenizer:
         raw: Bytes
         if isinstance(text, str):
             try:
-                raw = text.encode()
+                raw = bytes(utf8_in_place(text)) if len(text) > LONG else text.encode()
             except UnicodeEncodeError:
                 # Surrogates in pairs are characters, as tiktoken has it.
                 raw = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()

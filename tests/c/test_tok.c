@@ -116,19 +116,67 @@ static void test_scan_agrees_with_split(void) {
             uint8_t *exact = malloc(size); /* so that a read beyond the text is seen */
             memcpy(exact, text, size);
             for (size_t p = 0; p < size; ) {
-                uint32_t found[LR_WINDOW];
-                const size_t base = random_below(p + 1), before = p;
-                const unsigned n = lr_scan(&split, &state, tier, exact, base, &p, size, found);
-                int same = n > 0 && p > before;
-                for (size_t i = 0; i < n; i++) same &= done < count && base + found[i] == ends[done++];
-                same &= base + found[n - 1] == p;
+                uint32_t found[LR_WINDOW * 2];
+                const unsigned room = LR_WINDOW + (unsigned)random_below(LR_WINDOW + 1);
+                const unsigned n = lr_scan(&split, &state, tier, exact, p, size, found, room);
+                int same = n > 0 && n <= room;
+                for (size_t i = 0; i < n; i++) same &= done < count && p + found[i] == ends[done++];
                 CHECK(same);
                 if (!same) fprintf(stderr, "pre %d rules %d tier %s: %.*s\n", pre, rules, tier->name, (int)size, (const char *)text);
                 if (!same) break;
+                p += found[n - 1];
             }
             free(exact);
         }
     }
+}
+
+/* All kinds of CPU give the same ids: of pieces longer than a key and of many ids, seen before or not, with the cache
+ * growing under them, and with hardly any room. */
+static void test_tiers_agree(void) {
+    static const char *const tiers[] = {"scalar", "avx512", "avx2", "neon"};
+    static const char *const more[] = {"thethethethethethe", "zzzzzzzzzzzzzzzz", "qqqqqqqqqqqqqqqqqqqq", "abcdefg", "aaaaaaaaaaaaaaa"};
+    enum { SIZE = 1 << 16 };
+    lr_vocab *vocab = NULL;
+    tok_begin(&v, LR_VOCAB_MERGES, LR_PRE_LLAMA3, LR_RULES_OWN);
+    CHECK(lr_vocab_new(&v.source, &vocab) == LR_OK);
+    char *text = malloc(SIZE);
+    int32_t *ids[2] = {malloc(SIZE * sizeof **ids), malloc(SIZE * sizeof **ids)};
+    size_t size = 0, counts[2];
+    while (size < SIZE - 64) {
+        const size_t kind = random_below(8);
+        const char *atom = kind == 0 ? more[random_below(5)] : ATOMS[random_below(sizeof ATOMS / sizeof *ATOMS)];
+        char made[8] = {' ', (char)('a' + random_below(26)), (char)('a' + random_below(26)), (char)('a' + random_below(26))};
+        if (kind > 4) atom = made;
+        memcpy(text + size, atom, strlen(atom));
+        size += strlen(atom);
+    }
+    char *exact = malloc(size); /* so that a read beyond the text is seen */
+    memcpy(exact, text, size);
+    for (size_t i = 0; i < 4; i++) {
+        lr_tok_run *run = NULL;
+        CHECK(lr_tok_run_new(vocab, &run) == LR_OK);
+        lr_tok_tier(run, tiers[i]);
+        for (int again = 0; again < 3; again++) {
+            const int out = i + (size_t)again > 0;
+            counts[out] = encode(run, exact, size, 0, ids[out], SIZE);
+            CHECK(counts[out] == counts[0] && memcmp(ids[0], ids[out], counts[0] * sizeof **ids) == 0);
+        }
+        size_t at = 0, all = 0, count, need;
+        while (at < size) {
+            const size_t room = 64 + random_below(500);
+            int32_t *few = malloc(room * sizeof *few); /* so that a write beyond the room is seen */
+            const lr_status status = lr_tok_encode(run, (const uint8_t *)exact, size, 0, &at, few, room, &count, &need);
+            CHECK((status == LR_OK || (status == LR_FULL && count)) && memcmp(few, ids[0] + all, count * sizeof *few) == 0);
+            all += count;
+            free(few);
+            if (status != LR_OK && count == 0) break;
+        }
+        CHECK(all == counts[0]);
+        lr_tok_run_free(run);
+    }
+    free(text), free(exact), free(ids[0]), free(ids[1]);
+    lr_vocab_free(vocab);
 }
 
 typedef struct { const lr_vocab *vocab; int wrong; } worker;
@@ -230,22 +278,31 @@ static void test_arguments(void) {
     CHECK(lr_tok_run_new(NULL, NULL) == LR_E_ARGUMENT);
 }
 
-static int set_item(void *list, intptr_t index, void *item) {
-    ((void **)list)[index] = item;
-    return index > 2 ? -1 : 0;
+static intptr_t made[4];
+
+static void *new_list(intptr_t size) {
+    memset(made, 0, sizeof made);
+    return size <= 3 ? made : NULL;
 }
 
-static void hold(void *item) { ++*(int *)item; }
+static int set_item(void *list, intptr_t index, void *item) {
+    ((intptr_t *)list)[index] = (intptr_t)item;
+    return 0;
+}
+
+static void hold(void *item) { *(intptr_t *)item += 10; }
 
 static void test_lists(void) {
-    int held[3] = {0};
-    void *ints[3] = {&held[0], &held[1], &held[2]}, *list[4] = {NULL};
-    const int32_t ids[] = {2, 0, 2, 1}, wrong[] = {3}, negative[] = {-1};
-    CHECK(lr_list_fill(list, 0, ids, 3, ints, 3, set_item, hold) == 0);
-    CHECK(list[0] == &held[2] && list[1] == &held[0] && held[2] == 2 && held[1] == 0);
-    CHECK(lr_list_fill(list, 0, wrong, 1, ints, 3, set_item, hold) == -1);
-    CHECK(lr_list_fill(list, 0, negative, 1, ints, 3, set_item, hold) == -1);
-    CHECK(lr_list_fill(list, 0, ids, 4, ints, 3, set_item, hold) == -1);
+    intptr_t held[3] = {0};
+    void *ints[3] = {&held[0], &held[1], &held[2]};
+    const int32_t ids[] = {2, 0, 2, 1}, wrong[] = {0, 3}, negative[] = {-1};
+    CHECK(lr_list_make(ids, 3, ints, 3, new_list, set_item, hold) == made);
+    CHECK(made[0] == (intptr_t)&held[2] && made[1] == (intptr_t)&held[0] && made[2] == made[0]);
+    CHECK(held[2] == 20 && held[0] == 10 && held[1] == 0);
+    CHECK(lr_list_make(ids, 3, ints, 3, new_list, set_item, NULL) == made && held[2] == 22 && held[0] == 11);
+    CHECK(lr_list_make(wrong, 2, ints, 3, new_list, set_item, NULL) == NULL && held[0] == 11);
+    CHECK(lr_list_make(negative, 1, ints, 3, new_list, set_item, NULL) == NULL);
+    CHECK(lr_list_make(ids, 4, ints, 3, new_list, set_item, NULL) == NULL && held[1] == 0);
 }
 
 static void test_utf8(void) {
@@ -262,6 +319,7 @@ int main(void) {
     test_encode_and_decode();
     test_long_pieces();
     test_scan_agrees_with_split();
+    test_tiers_agree();
     test_threads_share_a_vocabulary();
 #ifdef __linux__
     test_places_beyond_32_bits();
