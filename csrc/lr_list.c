@@ -12,8 +12,7 @@ void *lr_list_make(const int32_t *ids, size_t count, void **ints, size_t known, 
         /* The objects lie all over some megabytes, and each one's count of references is to be written. */
         if (i + AHEAD < count) __builtin_prefetch(ints[ids[i + AHEAD]], 1);
         void *item = ints[ids[i]];
-        if (hold != NULL) hold(item);
-        else ++*(intptr_t *)item;
+        hold(item);
         (void)set(list, (intptr_t)i, item);
     }
     return list;

@@ -16,8 +16,8 @@ typedef int (*lr_list_set)(void *list, intptr_t index, void *item);
 typedef void (*lr_list_hold)(void *item);
 
 /* A new list of ints[ids[i]] for each of `count` ids. To be called with Python's lock held: through ctypes, by its
- * address. With `hold` null, references are counted in an object's first word, as Py_INCREF of the stable ABI does.
- * Borrowed: all but the list. Null when an id is not in 0 .. known - 1, or when Python has no memory and says so. */
+ * address. Borrowed: all but the list. Null when an id is not in 0 .. known - 1, or when Python has no memory and says
+ * so. */
 void *lr_list_make(const int32_t *ids, size_t count, void **ints, size_t known, lr_list_new make, lr_list_set set,
                    lr_list_hold hold);
 

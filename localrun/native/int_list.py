@@ -8,7 +8,6 @@ Python is the stable ABI.
 from __future__ import annotations
 
 import ctypes
-import sys
 from array import array
 from typing import Any
 
@@ -27,17 +26,6 @@ def _address(name: str) -> Any:
 _NEW, _SET, _HOLD = _address("PyList_New"), _address("PyList_SetItem"), _address("Py_IncRef")
 
 
-def _counts_in_first_word() -> bool:
-    """Whether an object begins with the count of its references, a plain number: not where Python runs without its lock."""
-    item, kept = 1 << 40, []
-    count = ctypes.c_ssize_t.from_address(id(item))
-    for _ in range(3):
-        if count.value != sys.getrefcount(item) - 1:
-            return False
-        kept.append(item)
-    return True
-
-
 class Ints:
     """The ints from 0 to `count` - 1, ready to stand in many lists."""
 
@@ -45,10 +33,9 @@ class Ints:
         self._ints = list(range(count))
         self._places = array("Q" if ctypes.sizeof(ctypes.c_void_p) == 8 else "L", map(id, self._ints))
         self._at = self._places.buffer_info()[0]
-        self._hold = None if _counts_in_first_word() else _HOLD
 
     def list_of(self, ids: array[int]) -> list[int]:
         """ValueError for an id that is not there."""
         at, count = ids.buffer_info()
-        made: list[int] = _MAKE(at, count, self._at, len(self._ints), _NEW, _SET, self._hold)
+        made: list[int] = _MAKE(at, count, self._at, len(self._ints), _NEW, _SET, _HOLD)
         return made

@@ -299,10 +299,9 @@ static void test_lists(void) {
     CHECK(lr_list_make(ids, 3, ints, 3, new_list, set_item, hold) == made);
     CHECK(made[0] == (intptr_t)&held[2] && made[1] == (intptr_t)&held[0] && made[2] == made[0]);
     CHECK(held[2] == 20 && held[0] == 10 && held[1] == 0);
-    CHECK(lr_list_make(ids, 3, ints, 3, new_list, set_item, NULL) == made && held[2] == 22 && held[0] == 11);
-    CHECK(lr_list_make(wrong, 2, ints, 3, new_list, set_item, NULL) == NULL && held[0] == 11);
-    CHECK(lr_list_make(negative, 1, ints, 3, new_list, set_item, NULL) == NULL);
-    CHECK(lr_list_make(ids, 4, ints, 3, new_list, set_item, NULL) == NULL && held[1] == 0);
+    CHECK(lr_list_make(wrong, 2, ints, 3, new_list, set_item, hold) == NULL && held[0] == 10);
+    CHECK(lr_list_make(negative, 1, ints, 3, new_list, set_item, hold) == NULL);
+    CHECK(lr_list_make(ids, 4, ints, 3, new_list, set_item, hold) == NULL && held[1] == 0);
 }
 
 static void test_utf8(void) {
