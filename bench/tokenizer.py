@@ -78,7 +78,11 @@ def contestants(name: str) -> dict[str, tuple[Callable[[], Any], Encode, Encode]
     load = gigatoken.Tokenizer.from_sentencepiece if name in SPM else gigatoken.Tokenizer.from_json
     source: Any = str(path) if name in SPM else path.read_text(encoding="utf-8")
     found: dict[str, tuple[Callable[[], Any], Encode, Encode]] = {
-        "localrun": (lambda: Tokenizer.open(path), lambda t, s: t.encode_array(s), lambda t, s: t.encode(s)),
+        "localrun": (
+            lambda: Tokenizer.open(path, cache=False),
+            lambda t, s: t.encode_array(s),
+            lambda t, s: t.encode(s),
+        ),
         "gigatoken": (lambda: load(source), lambda t, s: t.encode(s), lambda t, s: t.encode(s).tolist()),
     }
     if name not in SPM:
@@ -124,7 +128,7 @@ def measure(name: str, text: str, loaded: dict[str, Any]) -> dict[str, dict[str,
 def against_llama_cpp() -> dict[str, float]:
     """Milliseconds from the GGUF file to a tokenizer that has encoded a word."""
     path = gguf_path("llama-bpe")
-    ours = statistics.median(seconds(lambda: Tokenizer.open(path).encode("a")) for _ in range(7))
+    ours = statistics.median(seconds(lambda: Tokenizer.open(path, cache=False).encode("a")) for _ in range(7))
     theirs = statistics.median(seconds(lambda: LlamaCpp(path).encode("a")) for _ in range(5))
     return {
         "localrun": round(ours * 1e3, 1),
@@ -135,7 +139,7 @@ def against_llama_cpp() -> dict[str, float]:
 
 def decode_one() -> dict[str, float]:
     """Microseconds for one token to text, over those of a text."""
-    tokenizer = Tokenizer.open(gguf_path("llama-bpe"))
+    tokenizer = Tokenizer.open(gguf_path("llama-bpe"), cache=False)
     stream, ids = tokenizer.stream(), tokenizer.encode(NATURAL["en"] * 200)
     spent = statistics.median(seconds(lambda: [*map(stream.feed, ids)]) for _ in range(7))
     return {"stream.feed": round(spent / len(ids) * 1e6, 3)}

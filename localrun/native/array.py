@@ -34,8 +34,8 @@ class Span:
         self._bytes = source[offset : offset + size] if size <= SMALL else None
 
     def view(self) -> memoryview:
-        """The same without a copy, where the source is bytes already."""
-        if self._bytes is None and isinstance(self._source, bytes):
+        """The same without a copy: a map that it lies in cannot be closed meanwhile."""
+        if self._bytes is None:
             return memoryview(self._source)[self.offset : self.offset + self.size]
         return memoryview(self.read())
 

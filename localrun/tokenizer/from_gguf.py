@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, BinaryIO
+import contextlib
+import mmap
+from io import BufferedReader
+from typing import Any
 
 from localrun.errors import ModelError
 from localrun.native import Array, Header, NeedMore, read_header
@@ -16,7 +19,7 @@ _KEY = "tokenizer.ggml."
 FIRST = 8 << 20
 
 
-def read_gguf(file: BinaryIO, size: int) -> tuple[Vocabulary, bytes, int]:
+def read_gguf(file: BufferedReader, size: int) -> tuple[Vocabulary, bytes | mmap.mmap, int]:
     """The vocabulary, and bytes of the file from its start, of which so many are the header that it was read from.
 
     Raises HeaderError for a file that is no GGUF, ModelError for a vocabulary that is not handled.
@@ -25,17 +28,29 @@ def read_gguf(file: BinaryIO, size: int) -> tuple[Vocabulary, bytes, int]:
     return _vocabulary(header.metadata), data, min(header.data_offset, len(data))
 
 
-def _header(file: BinaryIO, size: int) -> tuple[Header, bytes]:
+def _header(file: BufferedReader, size: int) -> tuple[Header, bytes | mmap.mmap]:
     # Bytes of our own, not a map of the file: what is parsed and what is remembered of it must be the same.
-    data = file.read(FIRST)
+    room = FIRST
     while True:
+        data = _read(file, min(room, size))
         try:
             return read_header(data, size), data
         except NeedMore as more:
-            rest = file.read(max(more.bytes, 2 * len(data)) - len(data))
-            if not rest:
-                raise
-            data += rest
+            if len(data) < min(room, size):
+                raise  # it was cut meanwhile
+            room = max(more.bytes, 2 * room)
+            file.seek(0)
+
+
+def _read(file: BufferedReader, size: int) -> bytes | mmap.mmap:
+    if size < FIRST // 4 or not hasattr(mmap, "MADV_HUGEPAGE"):
+        return file.read(size)
+    # On huge pages: to be given its memory page by page takes longer than the reading.
+    data = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    with contextlib.suppress(OSError):
+        data.madvise(mmap.MADV_HUGEPAGE)
+    count = file.readinto(data)
+    return data if count == size else data[:count]
 
 
 def _vocabulary(metadata: Any) -> Vocabulary:

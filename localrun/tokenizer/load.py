@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from localrun.value import dataclass
 @dataclass(frozen=True, slots=True)
 class Loaded:
     vocabulary: Vocabulary
-    data: bytes  # the file's first bytes
+    data: bytes | mmap.mmap  # the file's first bytes
     read: int  # so many of them are all that the vocabulary depends on, but for the file's size
     file_size: int
 
