@@ -80,7 +80,7 @@ def compiled(folder: str) -> c.CDLL:
     compiler = shutil.which("cc") or sys.exit("this needs a C compiler")
     sources = [
         ROOT / "bench/loop_costs.c",
-        *(ROOT / "csrc" / f"lr_{n}.c" for n in ("meter", "ledger", "loop_read")),
+        *(ROOT / "csrc" / f"lr_{n}.c" for n in ("meter", "ledger", "loop_read", "text", "unicode")),
     ]
     out = Path(folder) / "loop_costs.so"
     argv = [
