@@ -232,7 +232,7 @@ static void nothing(void) {
     X(lr_image_size, images) X(lr_image_sum, images) X(lr_image_write, images)                                         \
     X(lr_kv_bytes, nothing) X(lr_kv_cells, nothing) X(lr_ledger_add, nothing) X(lr_ledger_init, nothing)               \
     X(lr_ledger_read, nothing) X(lr_ledger_remove, nothing) X(lr_ledger_set, nothing)                                  \
-    X(lr_ledger_until_full, nothing) X(lr_list_fill, nothing) X(lr_loop_begin, loops) X(lr_loop_cancel, loops)         \
+    X(lr_ledger_until_full, nothing) X(lr_list_make, nothing) X(lr_loop_begin, loops) X(lr_loop_cancel, loops)         \
     X(lr_loop_close, loops) X(lr_loop_end, loops) X(lr_loop_free, loops) X(lr_loop_held, loops)                        \
     X(lr_loop_ids, loops) X(lr_loop_ledger, loops) X(lr_loop_meter, loops) X(lr_loop_new, loops)                       \
     X(lr_loop_read, loops) X(lr_loop_step, loops) X(lr_loop_work, loops) X(lr_membw_read, bandwidth)                   \
