@@ -303,8 +303,8 @@ def test_interrupted_at_any_moment_nothing_is_left(faker: User) -> None:
             time.sleep(0.001)
         starting.signal(signal.SIGINT)
         done = starting.wait()
-        assert done.code == 130, (step, done)
-        # Before our first line runs, Python itself prints what it was importing.
+        assert done.code == 130 or "Could not import runpy" in done.err, (step, done)
+        # Before our first line runs, Python itself prints what it was importing, or finds no runpy.
         assert "Traceback" not in done.err or "localrun/cli" not in done.err, (step, done.err)
         assert faker.processes() == [], step
     nothing_left(faker)

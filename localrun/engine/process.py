@@ -8,6 +8,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from localrun.engine import client
 from localrun.engine.base import Handle
@@ -96,8 +97,18 @@ def ready(handle: Handle) -> bool:
     if not system.process_alive(handle.pid, handle.created):
         log = log_tail(handle)
         raise (PortInUse if port_was_taken(log) else EngineError)(*explain(log, exit_status(handle.pid)))
-    # Another engine may have taken the port first: its health is not ours.
-    return client.healthy(handle.endpoint) and client.serves(handle.endpoint, handle.alias, handle.api_key)
+    # Another engine may have taken the port first: its health is not ours, whatever it calls its model.
+    return (
+        client.healthy(handle.endpoint)
+        and client.serves(handle.endpoint, handle.alias, handle.api_key)
+        and not _another_listens(handle)
+    )
+
+
+def _another_listens(handle: Handle) -> bool:
+    port = urlsplit(handle.endpoint).port or 0
+    others = (pid for pid, _, _ in system.find_by_environment(INSTANCE) if pid != handle.pid)
+    return any(system.listens(pid, port) for pid in others)
 
 
 def stop(

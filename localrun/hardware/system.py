@@ -6,11 +6,17 @@ psutil costs about 30 ms to import, so every function imports it when called.
 from __future__ import annotations
 
 import os
+import time
 import warnings
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    import psutil
 
 #: A process's start is computed from the boot time, which moves when the clock is set.
 _CREATE_TIME_SLACK = 2.0  # seconds
+#: Looks, a millisecond apart, at a process that is being made.
+_LAYING_OUT = 50
 
 
 class Memory(NamedTuple):
@@ -140,12 +146,34 @@ def find_by_environment(variable: str) -> tuple[tuple[int, float, str], ...]:
     found = []
     for process in psutil.process_iter():
         try:
-            value = process.environ().get(variable, "")
+            value = _environment(process).get(variable, "")
             if value and os.getpgid(process.pid) == process.pid and process.status() != psutil.STATUS_ZOMBIE:
                 found.append((process.pid, float(process.create_time()), value))
         except (OSError, psutil.Error):
             continue  # another user's, or it ended meanwhile
     return tuple(found)
+
+
+def _environment(process: psutil.Process) -> dict[str, str]:
+    """A program that was started this moment has none for an instant: the kernel is still laying it out."""
+    for _ in range(_LAYING_OUT):
+        if environment := dict(process.environ()):
+            return environment
+        if time.time() - process.create_time() > _CREATE_TIME_SLACK:
+            break  # a kernel thread, or one that wants none
+        time.sleep(0.001)
+    return {}
+
+
+def listens(pid: int, port: int) -> bool:
+    """Whether `pid` is seen to accept TCP connections on `port`."""
+    import psutil
+
+    try:
+        sockets = psutil.Process(pid).net_connections("tcp")
+    except (OSError, psutil.Error):
+        return False
+    return any(s.status == psutil.CONN_LISTEN and s.laddr.port == port for s in sockets)
 
 
 def process_alive(pid: int, create_time: float | None = None) -> bool:

@@ -161,6 +161,27 @@ def test_the_engine_gets_its_environment_and_nobody_s_llama_settings(
     assert not [key for key in told if key.startswith("LLAMA_")]
 
 
+def test_an_engine_of_the_same_model_that_took_the_port_is_not_ours(recipe: Recipe, tmp_path: Path) -> None:
+    first = spawn(recipe, tmp_path)
+    wait_ready(first)
+    idle = dataclasses.replace(recipe, argv=(sys.executable, "-c", "import time; time.sleep(60)"))
+    second = process.spawn(idle, "m@here", str(tmp_path / "second.log"))
+    assert not process.ready(second)
+    assert process.ready(first)
+    process.stop(second, grace=10)
+    process.stop(first, grace=10)
+
+
+def test_a_process_is_found_from_its_first_instant_on(recipe: Recipe, tmp_path: Path) -> None:
+    """A kernel that is still laying a program out shows no environment of it yet."""
+    idle = dataclasses.replace(recipe, argv=(sys.executable, "-c", "import time; time.sleep(60)"))
+    for _ in range(200):
+        handle = process.spawn(idle, "m@here", str(tmp_path / "m.log"))
+        found = handle.pid in {pid for pid, _, _ in system.find_by_environment(process.INSTANCE)}
+        process.stop(handle, grace=0)
+        assert found
+
+
 def test_it_is_found_by_its_environment_when_its_record_is_lost(recipe: Recipe, tmp_path: Path) -> None:
     handle = spawn(recipe, tmp_path)
     assert (handle.pid, "m@here") in {(p, v) for p, _, v in system.find_by_environment(process.INSTANCE)}
