@@ -70,6 +70,22 @@ class Terminal:
     def type(self, text: str) -> None:
         os.write(self._master, text.encode())
 
+    def interrupt_prompt(self, patience: float = 60.0) -> int:
+        """Ctrl-C until it ends; the shell's exit code.
+
+        Python's readline shows the prompt, then waits: a signal in between is noticed with the next key.
+        """
+        deadline = time.monotonic() + patience
+        while time.monotonic() < deadline:
+            with contextlib.suppress(OSError):
+                self.type("\x03")
+            pause = time.monotonic() + 1
+            while time.monotonic() < pause and self._read(1):
+                pass
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return shell_code(self.process.wait(0.1))
+        raise AssertionError(f"still runs:\n{self.text}")
+
     def wait(self, patience: float = 60.0) -> int:
         """The shell's exit code."""
         deadline = time.monotonic() + patience

@@ -72,8 +72,7 @@ def test_ctrl_c_in_a_chat_stops_the_answer_and_not_the_chat(faker: User) -> None
 def test_ctrl_c_at_the_prompt_ends_the_chat_and_its_engine(faker: User) -> None:
     with Terminal(faker, "run", "./tiny.gguf") as terminal:
         terminal.expect(">>> ")
-        terminal.type("\x03")
-        assert terminal.wait() == 130
+        assert terminal.interrupt_prompt() == 130
         assert "Traceback" not in terminal.text
     nothing_left(faker)
 
