@@ -5,6 +5,7 @@ from __future__ import annotations
 from localrun.hardware.facts import Host
 from localrun.plan.choose import LADDER, Choice, contexts
 from localrun.plan.companions import MTP
+from localrun.plan.compute import checkpoints
 from localrun.plan.fit import Candidate
 from localrun.plan.placement import block_of
 from localrun.plan.speed import missing_bytes
@@ -60,6 +61,11 @@ def reasons(plan: Plan, choice: Choice, wanted: Wanted) -> tuple[str, ...]:
         lines.append(
             f"prompt cache: up to {format_size(s.cache_ram)} of RAM as it fills, counted under other"
         )
+    if kept := checkpoints(shape, s, choice.found.kv):
+        lines.append(
+            f"copies of the windowed cache ({s.ctx_checkpoints} a slot): up to {format_size(kept)} of RAM as they fill,"
+            " counted under other; without one a chat's next turn reads its whole prompt again"
+        )
     if not s.repack:
         lines.append("weights are not repacked: the copies would not fit in RAM")
     if not choice.found.kv.exact:
@@ -91,15 +97,14 @@ def _beside(plan: Plan) -> list[str]:
 
 
 def _verdict(plan: Plan) -> str:
-    cpu = plan.memory[-1]
+    missing = missing_bytes(plan.host, plan.memory)
     if plan.verdict == "fits":
         room = min(d.budget - d.total for d in plan.memory)
+        if any(gpu.unified for gpu in plan.host.gpus):
+            room = min(room, plan.memory[-1].budget - sum(d.total for d in plan.memory))
         return f"all {format_size(sum(d.total for d in plan.memory))} are in memory, {format_size(room)} to spare"
     if plan.verdict == "pages":
-        return (
-            f"{format_size(missing_bytes(cpu))} of the weights have no room in RAM and are read from disk "
-            f"again and again"
-        )
+        return f"{format_size(missing)} of the weights have no room in RAM and are read from disk again and again"
     over = [
         f"{d.device} is {format_size(d.total - d.budget)} over" for d in plan.memory if d.total > d.budget
     ]
@@ -130,10 +135,11 @@ def ladder(plan: Plan, choice: Choice, wanted: Wanted) -> tuple[tuple[int, Verdi
     steps = sorted({*(n for n in LADDER if n <= top), top, plan.settings.ctx_size})
     rungs: list[tuple[int, Verdict, float]] = []
     for ctx in steps:
-        found = choice.fitter.best(
-            replace(plan.settings, ctx_size=ctx, override_tensor=wanted.override_tensor or ())
-        )
-        rungs.append((ctx, found.verdict, found.rate))
+        # The plan's own placement, and the search's, which does not fill single tensors in.
+        same = choice.fitter.evaluate(replace(plan.settings, ctx_size=ctx))
+        other = replace(plan.settings, ctx_size=ctx, override_tensor=wanted.override_tensor or ())
+        found = max(same, choice.fitter.best(other), key=lambda c: c.order)
+        rungs.append((ctx, found.verdict, found.rate if found.verdict != "too-big" else 0.0))
         if found.verdict == "too-big" and ctx > plan.settings.ctx_size:
             break
     return tuple(rungs)

@@ -15,7 +15,7 @@ from localrun.plan.kv import KvLayout
 from localrun.plan.memory import Sizer
 from localrun.plan.placement import Rules, classify
 from localrun.plan.rates import Rates
-from localrun.plan.speed import Traffic
+from localrun.plan.speed import Traffic, missing_bytes
 from localrun.plan.values import DeviceMemory, Settings, Verdict, Wanted
 from localrun.value import dataclass, field, replace
 
@@ -40,18 +40,12 @@ class Candidate:
 
 def verdict_of(host: Host, devices: tuple[DeviceMemory, ...], mmap: bool) -> Verdict:
     """`fits`: all in memory. `pages`: only mapped file pages are too many. Else `too-big`."""
-    *gpus, cpu = devices
-    if any(d.total > d.budget for d in gpus):
+    if any(d.total > d.budget for d in devices[:-1]):
         return "too-big"
-    if (
-        any(gpu.unified for gpu in host.gpus)
-        and sum(d.total for d in gpus) + cpu.total - cpu.mapped > cpu.budget
-    ):
-        return "too-big"
-    shared = sum(d.total for d in gpus) if any(gpu.unified for gpu in host.gpus) else 0
-    if cpu.total + shared <= cpu.budget:
+    missing = missing_bytes(host, devices)
+    if not missing:
         return "fits"
-    return "pages" if mmap and cpu.total - cpu.mapped + shared <= cpu.budget else "too-big"
+    return "pages" if mmap and missing <= devices[-1].mapped else "too-big"
 
 
 @dataclass(slots=True)

@@ -240,7 +240,7 @@ class Traffic:
                 speed = _bandwidth(self.host.gpus[device])
                 vram, bound = vram + read / (speed * rates.gpu), bound + size / speed
         fixed += len(split) * rates.hop
-        disk = self._disk(memory[-1], touched, dense)
+        disk = self._disk(memory, touched, dense)
         fixed += sum(a != b for a, b in pairwise(layers)) * rates.hop + rates.token
         fixed += self.n_vocab * rates.vocab
         f = self.factor
@@ -257,20 +257,20 @@ class Traffic:
         speed, share = _bandwidth(gpu), self.rates.unified if gpu.unified else self.rates.gpu
         return vram + self.head / (speed * share), ram, bound + self.head / speed
 
-    def _disk(self, cpu: DeviceMemory, touched: float, dense: float) -> float:
+    def _disk(self, memory: tuple[DeviceMemory, ...], touched: float, dense: float) -> float:
         """Seconds of page faults: what of the mapped weights RAM cannot keep is read again.
 
         Dense weights are touched by every token, so they stay; of the experts the share that has no
         room misses. A dense model larger than RAM is read in order, the worst case for a page cache.
         """
-        missing = missing_bytes(cpu)
+        missing = missing_bytes(self.host, memory)
         if missing <= 0 or touched <= 0:
             return 0.0
         speed = float(self.host.disk_bandwidth or DISK_BANDWIDTH)
         if dense >= touched:
             return min(touched, 2.0 * missing) / speed
         # Not all experts are asked for alike: those that stayed are the ones in demand.
-        share = float(min(1.0, missing / max(cpu.mapped - dense, 1.0)) ** 1.25)
+        share = float(min(1.0, missing / max(memory[-1].mapped - dense, 1.0)) ** 1.25)
         return (touched - dense) * share / speed
 
     def prompt(self, settings: Settings, memory: tuple[DeviceMemory, ...]) -> float:
@@ -292,7 +292,7 @@ class Traffic:
                 # llama.cpp copies a large batch's CPU weights to the GPU; a small one is done on the CPU.
                 routed = (self.prompt_active_s[middle] - self.prompt_active_s[start]) * u
                 seconds += min(moved / float(gpu.link or LINK), routed)
-        missing = missing_bytes(memory[-1])
+        missing = missing_bytes(self.host, memory)
         if missing > 0:
             seconds += min(missing * 2.0, memory[-1].mapped) / float(
                 self.host.disk_bandwidth or DISK_BANDWIDTH
@@ -300,9 +300,11 @@ class Traffic:
         return u / (seconds * rates.prompt_time) if seconds > 0 else 0.0
 
 
-def missing_bytes(cpu: DeviceMemory) -> int:
-    """File pages that RAM has no room for."""
-    return max(0, cpu.total - cpu.budget)
+def missing_bytes(host: Host, memory: tuple[DeviceMemory, ...]) -> int:
+    """Bytes that RAM has no room for; a unified GPU's are in RAM too."""
+    *gpus, cpu = memory
+    shared = sum(d.total for d in gpus) if any(gpu.unified for gpu in host.gpus) else 0
+    return max(0, cpu.total + shared - cpu.budget)
 
 
 def _bandwidth(gpu: Gpu) -> float:

@@ -113,18 +113,27 @@ def _speed(plan: Plan, style: Style) -> list[str]:
         return [f"{style('bold', 'speed')}     unknown: {plan.speed.bound_by}"]
     source = "calibrated on this machine" if plan.speed.calibrated else "estimated, not calibrated"
     return [
-        f"{style('bold', 'speed')}     {g.expected:.1f} tok/s ({g.low:.1f} to {g.high:.1f}), prompt "
+        f"{style('bold', 'speed')}     {_rate(g.expected)} tok/s ({_rate(g.low)} to {_rate(g.high)}), prompt "
         f"{p.expected:.0f} tok/s ({p.low:.0f} to {p.high:.0f}); bound by {plan.speed.bound_by}; {source}"
     ]
+
+
+def _rate(tokens_per_second: float) -> str:
+    """One decimal; of less than a token in ten seconds two digits, for 0.0 would say nothing."""
+    return f"{tokens_per_second:.1f}" if tokens_per_second >= 0.095 else f"{tokens_per_second:.2g}"
 
 
 def _ladder(plan: Plan, style: Style) -> list[str]:
     if not plan.ladder:
         return []
     steps = [
-        f"{ctx // 1024}K {verdict}" + (f" {rate:.1f}" if rate else "") for ctx, verdict, rate in plan.ladder
+        f"{ctx // 1024}K {verdict}" + (f" {_rate(rate)}" if rate else "")
+        for ctx, verdict, rate in plan.ladder
     ]
-    return [f"{style('bold', 'context')}   {' | '.join(steps)} tok/s"]
+    told = [i for i, (_, _, rate) in enumerate(plan.ladder) if rate]
+    if told:
+        steps[told[-1]] += " tok/s"
+    return [f"{style('bold', 'context')}   {' | '.join(steps)}"]
 
 
 def _section(title: str, lines: tuple[str, ...], style: Style) -> list[str]:
@@ -135,7 +144,7 @@ def _alternatives(plan: Plan, style: Style) -> list[str]:
     if not plan.alternatives:
         return []
     rows = [
-        [f"  {a.change}", a.verdict, f"{a.generation:.1f} tok/s" if a.generation else ""]
+        [f"  {a.change}", a.verdict, f"{_rate(a.generation)} tok/s" if a.generation else ""]
         for a in plan.alternatives
     ]
     return ["", style("bold", "what would work"), *table(rows, right=(2,))]
@@ -148,7 +157,7 @@ def survey_lines(rows: Sequence[Row], style: Style) -> list[str]:
         if row.why_not:
             cells.append([row.quant, format_size(row.bytes), row.why_not, "", ""])
         else:
-            rate = f"{row.rate:.1f}" if row.rate else ""
+            rate = _rate(row.rate) if row.rate else ""
             cells.append([row.quant, format_size(row.bytes), row.verdict, rate, str(row.ctx_size)])
     lines = table([[printable(cell) for cell in line] for line in cells], right=(1, 3, 4))
     return [style("bold", lines[0]), *lines[1:]]

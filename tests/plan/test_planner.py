@@ -22,7 +22,9 @@ from localrun.plan.planner import make_plan
 from localrun.plan.values import Plan, Wanted
 from localrun.recipe.argv import parse_argv, to_argv
 from localrun.recipe.values import Launch
-from localrun.units import GIB
+from localrun.show.plan_text import plan_lines
+from localrun.show.text import Style
+from localrun.units import GIB, format_size
 
 MODELS = ("deepseek-v3.2", "llama-4-scout", "llama-3.1-70b", "llama-3.1-8b", "smollm2")
 
@@ -248,6 +250,53 @@ def test_the_ladder_grows_no_better_with_context(name: str, vram: int) -> None:
     assert all(later <= sooner * 1.001 for sooner, later in pairwise(rates))
 
 
+@pytest.mark.parametrize(
+    ("name", "vram"), [("llama-4-scout", 24), ("deepseek-v3.2", 24), ("llama-3.1-8b", 8)]
+)
+def test_the_ladder_agrees_with_the_plan_that_it_stands_beside(name: str, vram: int) -> None:
+    plan = make_plan(one(name).model(), machine(vram, 600))
+    assert plan.verdict == "fits"
+    own = plan.speed.generation.expected
+    for ctx, verdict, rate in plan.ladder:
+        if ctx <= plan.settings.ctx_size:
+            assert (verdict, rate >= own * 0.999) == ("fits", True), ctx
+        assert (rate > 0) == (verdict != "too-big"), "what does not run has no speed"
+
+
+def test_what_a_unified_machine_pages_is_counted_with_what_its_gpu_holds() -> None:
+    """The GPU's bytes lie in the same RAM: a plan that pages for them is slowed by them, and says so."""
+    plan = make_plan(offers("llama-4-scout"), profile("m3-max-36gb"), advise=False)
+    cpu = plan.memory[-1]
+    assert plan.verdict == "pages"
+    assert cpu.total < cpu.budget, "by itself the CPU's part would fit"
+    missing = sum(d.total for d in plan.memory) - cpu.budget
+    assert plan.reasons[0].startswith(f"{format_size(missing)} of the weights have no room in RAM")
+    quick = make_plan(
+        plan.model,
+        replace(plan.host, disk_bandwidth=1 << 50),
+        Wanted(ctx_size=plan.settings.ctx_size, n_gpu_layers=49, n_cpu_moe=plan.settings.n_cpu_moe),
+        advise=False,
+    )
+    assert quick.speed.generation.expected > plan.speed.generation.expected * 1.2, "the disk costs time"
+
+
+def test_room_to_spare_on_a_unified_machine_is_what_both_leave() -> None:
+    plan = make_plan(offers("llama-3.1-8b"), profile("m3-max-36gb"), advise=False)
+    left = plan.memory[-1].budget - sum(d.total for d in plan.memory)
+    gpu = plan.memory[0]
+    assert plan.reasons[0].endswith(f"{format_size(min(left, gpu.budget - gpu.total))} to spare")
+    assert left < plan.memory[-1].budget - plan.memory[-1].total
+
+
+def test_what_checkpoints_take_of_ram_is_said() -> None:
+    plan = make_plan(offers("llama-4-scout"), machine(48, 128), advise=False)
+    bare = memory(plan.model, plan.host, replace(plan.settings, ctx_checkpoints=0))
+    taken = plan.memory[-1].total - bare[-1].total
+    assert taken > GIB
+    (said,) = [reason for reason in plan.reasons if "copies of the windowed cache" in reason]
+    assert f"up to {format_size(taken)} of RAM" in said
+
+
 def test_goals_pull_in_their_direction() -> None:
     host = machine(24, 128)
     by_goal = {
@@ -308,3 +357,10 @@ def test_a_full_disk_is_answered_with_what_has_room_on_it() -> None:
     assert plan.verdict == "too-big"
     assert all(a.change.startswith("--quant") for a in plan.alternatives)
     assert plan.alternatives
+
+
+def test_a_token_in_a_minute_is_not_shown_as_none() -> None:
+    plan = make_plan(one("deepseek-v3.2").model(), replace(machine(24, 64), disk_bandwidth=10**8))
+    assert 0 < plan.speed.generation.expected < 0.05
+    text = "\n".join(plan_lines(plan, Style(False)))
+    assert "0.0" not in [word for word in text.split() if word.replace(".", "").isdigit()]
