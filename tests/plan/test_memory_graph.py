@@ -96,7 +96,7 @@ def test_four_gpus_in_a_pipeline_take_what_is_computed(which: str) -> None:
         for device, estimate in zip(placed.devices, graph_buffers(model, machine, case, placed), strict=True):
             real = account[device].compute
             assert estimate.low <= real <= estimate.high, (device, case)
-            assert planned(estimate) <= max(real * 1.25, real + 8 * MIB), (device, case)
+            assert planned(estimate) <= max(real * 1.3, real + 8 * MIB), (device, case)
 
 
 @pytest.mark.parametrize("which", ["llama-8b", "llama-70b", "mistral-small", "llama-405b", "smollm2"])
