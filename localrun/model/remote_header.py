@@ -14,6 +14,7 @@ from pathlib import Path
 from localrun.config import Paths
 from localrun.errors import FetchError, HeaderError
 from localrun.model.files import write_bytes
+from localrun.model.retry import short_url
 from localrun.model.sniff import SNIFF_BYTES, what_it_is
 from localrun.model.transfer import Http
 from localrun.native import Header, NeedMore, read_header
@@ -93,7 +94,7 @@ class _Head:
     def read(self, at: int, count: int) -> bytes:
         data, etag, self.size = self._http.byte_range(self._url, at, count, self._headers)
         if not data or (self.etag and etag != self.etag):
-            raise FetchError(f"{self._url.rpartition('/')[2]} changed while its header was read")
+            raise FetchError(f"{short_url(self._url)} changed while its header was read")
         self.etag = etag
         return data
 

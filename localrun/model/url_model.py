@@ -69,8 +69,13 @@ def find(ref: UrlRef, paths: Paths) -> Path | None:
     if not all((folder / name).is_file() for name in names):
         return None
     for name in names:
-        _check(folder / name, ref.sha256, paths)
+        _check(folder / name, _pinned(ref, name), paths)
     return folder / names[0]
+
+
+def _pinned(ref: UrlRef, name: str) -> str:
+    """A pin is that of the file that the address names; of its other shards nothing is known."""
+    return ref.sha256 if name == ref.name else ""
 
 
 def _check(path: Path, pinned: str, paths: Paths) -> None:
@@ -167,7 +172,7 @@ def fetch(
     staging = paths.models / STAGING / folder.name
     with disk_errors(staging):
         staging.mkdir(parents=True, exist_ok=True)
-    missing = [file for file in files if not (folder / file.name).is_file()]
+    missing = [file for file in files if not _came(folder / file.name, file, paths)]
     check_room(paths.models, sum(max(0, file.bytes - held(staging / file.name)) for file in missing))
     by_name = {file.name: file for file in files}
     if len(files) > 1:
@@ -175,12 +180,20 @@ def fetch(
     with Http(net) as http:
 
         def take(wanted: RepoFile, bar: Progress) -> Path:
-            return _take(http, by_name[wanted.path], ref.sha256, folder, paths, bar)
+            file = by_name[wanted.path]
+            return _take(http, file, _pinned(ref, file.name), folder, paths, bar)
 
         wanted = [RepoFile(file.name, file.bytes) for file in files]
         if len(files) > 1:
             return take_all(wanted, take, progress, bars, ref.name)[0]
         return take(wanted[0], progress)
+
+
+def _came(target: Path, file: Published, paths: Paths) -> bool:
+    """Whether the file is here in the version that is published now: shards of two would make no model."""
+    if not target.is_file():
+        return False
+    return not file.validator or read_small(_notes(target, paths)[1]).get("validator") == file.validator
 
 
 def _take(http: Http, file: Published, pinned: str, folder: Path, paths: Paths, bar: Progress) -> Path:
@@ -189,7 +202,7 @@ def _take(http: Http, file: Published, pinned: str, folder: Path, paths: Paths, 
     staging = note.parent / file.name
     waiting = step(bar, f"{file.name}: another localrun is at it, waiting")
     with locked(note.parent / f"{file.name}.lock", waiting):
-        if target.is_file():
+        if _came(target, file, paths):
             return target
         part = Part(staging)
         try:

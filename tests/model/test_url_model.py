@@ -169,6 +169,42 @@ def test_the_shards_of_a_split_model_come_together(hub: Hub, env: dict[str, str]
     assert (len(model.files), model.missing) == (3, 0)
 
 
+def test_a_pin_is_that_of_the_shard_that_is_named(hub: Hub, env: dict[str, str], tmp_path: Path) -> None:
+    shards = split(tmp_path)
+    for shard in shards:
+        hub.files[f"/m/{shard.name}"] = shard.read_bytes()
+    url = f"{hub.url}/m/{shards[1].name}#sha256="
+    with pytest.raises(FetchError, match=r"-00002-of-00003.gguf: .* has the wrong sha256"):
+        take(url + sha256(shards[0].read_bytes()), env)
+    right = url + sha256(shards[1].read_bytes())
+    assert take(right, env).name == shards[0].name
+    assert url_model.find(ref_of(right), where(env))
+    with pytest.raises(FetchError, match=r"-00002-of-00003.gguf is not the file"):
+        url_model.find(ref_of(url + "0" * 64), where(env))
+
+
+def test_shards_of_two_versions_are_never_put_together(hub: Hub, env: dict[str, str], tmp_path: Path) -> None:
+    """One came, then the rest failed; before the next try the publisher replaced all of them."""
+    shards = split(tmp_path)
+    for shard in shards:
+        hub.files[f"/m/{shard.name}"] = shard.read_bytes()
+    path = take(f"{hub.url}/m/{shards[0].name}", env)
+    (path.parent / shards[2].name).unlink()
+    for shard in shards:
+        hub.files[f"/m/{shard.name}"] = shard.read_bytes()[:-1] + b"2"
+    assert take(f"{hub.url}/m/{shards[0].name}", env) == path
+    assert [p.read_bytes()[-1:] for p in sorted(path.parent.iterdir())] == [b"2"] * 3
+    assert url_model.find(ref_of(f"{hub.url}/m/{shards[0].name}"), where(env)) == path
+
+
+def test_a_part_without_the_whole_length_does_not_pass_for_it(
+    hub: Hub, env: dict[str, str], data: bytes
+) -> None:
+    hub.pages["/m/x.gguf"] = (206, {"Content-Range": "bytes 0-511/*"}, data[:512])
+    with pytest.raises(FetchError, match="does not say how long the file is"):
+        take(f"{hub.url}/m/x.gguf", env)
+
+
 def test_a_missing_shard_is_said_before_anything_is_fetched(
     hub: Hub, env: dict[str, str], tmp_path: Path
 ) -> None:
