@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -290,3 +291,17 @@ def _calls(tree: ast.AST, name: str) -> bool:
     return any(
         isinstance(n, ast.Call) and isinstance(n.func, ast.Name) and n.func.id == name for n in ast.walk(tree)
     )
+
+
+def test_the_readme_maps_every_room_of_the_house() -> None:
+    words = (ROOT / "README.md").read_text(encoding="utf-8").partition("## File map")[2].split()
+    tracked = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False
+    ).stdout
+    if not tracked:
+        pytest.skip("not a git checkout")
+    inside = [path.removeprefix("localrun/") for path in tracked.splitlines() if path.startswith("localrun/")]
+    rooms = {f"{top}/" for top, slash, _ in (path.partition("/") for path in tracked.splitlines()) if slash}
+    rooms |= {f"{top}/" if slash else top for top, slash, _ in (path.partition("/") for path in inside)}
+    rooms = {room for room in rooms if not room.startswith((".", "__")) and room != "py.typed"}
+    assert {room for room in rooms if not any(fnmatch(room, word.rstrip(";,")) for word in words)} == set()
