@@ -324,6 +324,10 @@ def main(argv: list[str] | None = None) -> None:
         # An ended terminal or a polite kill stops the engine as Ctrl-C does.
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), _interrupt)
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        # One that was closed (`>&-`) is nothing to read, and nowhere to write.
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 - for good
     for stream in (sys.stdout, sys.stderr):
         # A file name or a model's word that the terminal's encoding lacks is escaped, not a crash.
         if isinstance(stream, io.TextIOWrapper):

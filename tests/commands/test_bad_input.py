@@ -151,3 +151,16 @@ def test_a_pull_that_is_killed_goes_on_in_the_next(user: User, tmp_path: Path) -
         assert done.code == 0, done
         assert hub.requests[-1].range == f"bytes={len(data) // 2}-"
         assert Path(done.out.strip()).read_bytes() == data
+
+
+@pytest.mark.parametrize(
+    ("closed", "args"), [("<&-", ("tokenize", "tiny.gguf")), (">&-", ("list",)), ("2>&-", ("list",))]
+)
+def test_a_closed_standard_stream_is_nothing_to_read_and_nowhere_to_write(
+    faker: User, closed: str, args: tuple[str, ...]
+) -> None:
+    done = faker(*args, prefix=("sh", "-c", f'exec "$@" {closed}', "sh"))
+    assert "a bug" not in done.err
+    assert "Traceback" not in done.err
+    if args == ("list",):
+        assert done.code == 0
