@@ -97,14 +97,9 @@ class Served:
         meter.prompt_start(clock())
         try:
             for chunk in client.chat(handle.endpoint, body, handle.api_key):
-                _note(timing, chunk)
-                for choice in chunk.get("choices", ()):
-                    timing.finish = choice.get("finish_reason") or timing.finish
-                    delta = choice.get("delta", {})
-                    for key, thinking in (("reasoning_content", True), ("content", False)):
-                        if text := delta.get(key):
-                            meter.token(clock())
-                            yield Piece(text, thinking)
+                for piece in _pieces(timing, chunk):
+                    meter.token(clock())
+                    yield piece
         finally:
             _measured(timing, meter.snapshot(clock()))
 
@@ -147,6 +142,22 @@ def _measured(timing: Timing, seen: MeterSnapshot) -> None:
     timing.between_p50_ms, timing.between_p99_ms = seen.p50_ns / 1e6, seen.p99_ns / 1e6
     timing.generated = timing.generated or seen.tokens
     timing.rate = timing.rate or seen.rate_average
+
+
+def _pieces(timing: Timing, chunk: dict[str, Any]) -> list[Piece]:
+    """What a chunk says. Raises EngineError for one that is not OpenAI's."""
+    found = []
+    try:
+        _note(timing, chunk)
+        for choice in chunk.get("choices") or ():
+            timing.finish = str(choice.get("finish_reason") or timing.finish)
+            delta = choice.get("delta") or {}
+            for key, thinking in (("reasoning_content", True), ("content", False)):
+                if text := delta.get(key):
+                    found.append(Piece("" + text, thinking))
+    except (ArithmeticError, AttributeError, TypeError, ValueError):
+        raise EngineError("the engine sent a chunk that makes no sense") from None
+    return found
 
 
 def _note(timing: Timing, chunk: dict[str, Any]) -> None:

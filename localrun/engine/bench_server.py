@@ -56,7 +56,8 @@ class ServerBench:
         done = _whole(timings, "prompt_n")
         if done == len(ids) and case.depth:
             # A windowed cache that was not cut but read anew: the part in front is taken off.
-            spent = float(timings.get("prompt_ms", 0.0)) - self._fill_ms
+            whole = 1e3 * done / rate(timings, "prompt_n", "prompt_ms", 1e-3, done)
+            spent = whole - self._fill_ms
             return rate({"n": done, "ms": spent}, "n", "ms", 1e-3, case.n_prompt)
         if done != case.n_prompt:
             raise EngineError(f"the engine read {timings.get('prompt_n')} tokens of {case.n_prompt}")

@@ -46,7 +46,7 @@ def _message(status: int, body: bytes) -> str:
     try:
         error = json.loads(body)["error"]
         text = error["message"] if isinstance(error, dict) else error
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         text = body.decode("utf-8", "replace") or _phrase(status)
     return " ".join(str(text).split())[:500]
 
@@ -86,7 +86,7 @@ def serves(endpoint: str, alias: str, api_key: str = "") -> bool:
     try:
         listed = json.loads(get(endpoint, "/v1/models", api_key))["data"]
         return not alias or any(alias in (m["id"], *m.get("aliases", ())) for m in listed)
-    except (OSError, EngineError, AttributeError, LookupError, ValueError, TypeError):
+    except (OSError, EngineError, AttributeError, LookupError, ValueError, TypeError, RecursionError):
         return False
 
 
@@ -195,7 +195,16 @@ def observe(endpoint: str, api_key: str = "") -> Observation | None:
             held=held,
             tokens_most=int(metrics.get("n_tokens_max", 0)),
         )
-    except (OSError, EngineError, ArithmeticError, AttributeError, LookupError, ValueError, TypeError):
+    except (
+        OSError,
+        EngineError,
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        ValueError,
+        TypeError,
+        RecursionError,
+    ):
         return None  # it does not answer, or another program does
 
 

@@ -7,10 +7,13 @@ import json
 import socket
 import threading
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 
+from localrun.ask import Served, Timing
 from localrun.engine import client
+from localrun.engine.base import Handle
 from localrun.errors import EngineError
 from localrun.meter.values import Observation
 
@@ -235,3 +238,31 @@ def test_slots_of_another_program_are_no_observation(slots: object) -> None:
 @pytest.mark.parametrize("metrics", ["llamacpp:prompt_tokens_total x", "llamacpp:tokens_predicted_total inf"])
 def test_counters_that_are_no_numbers_are_no_observation(metrics: str) -> None:
     assert observed(SLOTS, metrics) is None
+
+
+DEEP = "[" * 100_000
+
+
+def test_an_answer_that_nests_too_deep_is_an_error_and_not_a_crash() -> None:
+    data = ok(DEEP).replace(b"200 OK", b"500 Internal Server Error")
+    with serving(data) as (endpoint, _), pytest.raises(client.Refused):
+        client.get(endpoint, "/slots")
+    with serving(ok(DEEP)) as (endpoint, _):
+        assert not client.serves(endpoint, "m")
+    with serving(ok(DEEP)) as (endpoint, _):
+        assert client.observe(endpoint) is None
+
+
+@pytest.mark.parametrize(
+    "chunk",
+    [
+        '{"choices":5}', '{"choices":[5]}', '{"choices":[{"delta":[1]}]}', '{"choices":[{"delta":{"content":5}}]}',
+        '{"usage":5}', '{"usage":{"prompt_tokens":null}}', '{"timings":{"prompt_per_second":"x"}}',
+        '{"usage":{"prompt_tokens":1e999}}',
+    ],
+)  # fmt: skip
+def test_a_chunk_of_another_shape_is_an_error_and_not_a_crash(chunk: str) -> None:
+    with serving(stream(f"data: {chunk}\n\n")) as (endpoint, _):
+        record = SimpleNamespace(name="m", handle=Handle("embedded", 1, 0.0, endpoint))
+        with pytest.raises(EngineError, match="makes no sense"):
+            list(Served(record).stream([], {}, Timing()))  # type: ignore[arg-type]
