@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -39,18 +40,23 @@ class Prepared:
     engine: Engine
     launch: Launch
     path: Path  # the file that will be served
+    typed: str = ""  # what names it to other commands, where `name` does not
 
 
 def recipe_for(prepared: Prepared) -> Recipe:
     return prepared.engine.recipe(prepared.plan, prepared.launch)
 
 
-def check_verdict(plan: Plan, force: bool) -> None:
-    """Refuse what cannot run, unless forced. Paging from disk is slow but honest: it runs."""
+def check_verdict(plan: Plan, force: bool, typed: str = "") -> None:
+    """Refuse what cannot run, unless forced. Paging from disk is slow but honest: it runs.
+
+    `typed`: what names the model to `localrun plan`, where its own name does not.
+    """
     if plan.verdict == "too-big" and not force:
         best = plan.alternatives[0].change if plan.alternatives else ""
         why = plan.reasons[0] if plan.reasons else "does not fit"
-        hint = f"what would work: {best}; localrun plan {plan.model.name} says more" if best else ""
+        again = shlex.quote(typed or plan.model.name)
+        hint = f"what would work: {best}; localrun plan {again} says more" if best else ""
         raise DoesNotFit(f"{plan.model.name} does not fit: {why}", hint or "--force launches it all the same")
 
 

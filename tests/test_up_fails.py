@@ -4,12 +4,39 @@ from __future__ import annotations
 
 import os
 import shutil
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from localrun.commands.base import App
+from localrun.commands.target import locate
+from localrun.errors import DoesNotFit
+from localrun.model.facts import Model
+from localrun.plan.planner import make_plan
+from localrun.plan.values import Alternative, Wanted
+from localrun.up import check_verdict
 from tests.engine.test_failures import SAID
 from tests.expecting import nothing_left, one_line, ready
+from tests.model import tiny
+from tests.oracle import host
 from tests.user import User
+
+# ---- what does not fit -----------------------------------------------------------------------------
+
+
+def test_a_refusal_names_a_local_file_as_it_can_be_typed_again(tmp_path: Path) -> None:
+    file = tiny.write(tmp_path / "my model.gguf")
+    target = locate(App.make({"HOME": str(tmp_path)}), str(file), None)
+    assert isinstance(target.models, Model)
+    assert target.name == "my model"
+    plan = make_plan(target.models, host(), Wanted(ctx_size=64), advise=False)
+    better = Alternative("--ctx-size 32", "fits", 1.0)
+    plan = replace(plan, verdict="too-big", alternatives=(better,))
+    with pytest.raises(DoesNotFit) as refused:
+        check_verdict(plan, False, target.pulled_as)
+    assert refused.value.hint == f"what would work: --ctx-size 32; localrun plan '{file}' says more"
+
 
 # ---- names that cannot be served -------------------------------------------------------------------
 

@@ -44,7 +44,7 @@ def setups(
                 _check_room(plan, cases)
             else:
                 plan = _plan(base, one, cases, rates)
-                check_verdict(plan, bool(options.get("force")))
+                check_verdict(plan, bool(options.get("force")), base.typed)
         except (UsageError, ModelError, DoesNotFit) as wrong:
             refused.append((one, wrong))
             continue

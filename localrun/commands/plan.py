@@ -47,11 +47,21 @@ def wanted(app: App, options: dict[str, Any]) -> Wanted:
         tensor_split=_split(split) if split else None,
         flash_attn=options.get("flash_attn"),
         threads=options.get("threads") or app.session.config.threads or None,
-        cache_ram=parse_size(app.session.config.cache_ram) if app.session.config.cache_ram else None,
+        cache_ram=_prompt_cache(app, options),
         mmproj_offload=options.get("mmproj_offload"),
         n_gpu_layers_draft=options.get("n_gpu_layers_draft"),
         spec_type=options.get("spec_type"),
     )
+
+
+def _inside(app: App, options: dict[str, Any]) -> bool:
+    return (options.get("engine") or app.session.config.engine) == "in-process"
+
+
+def _prompt_cache(app: App, options: dict[str, Any]) -> int | None:
+    """llama-server's; without a server there is none."""
+    said = app.session.config.cache_ram
+    return 0 if _inside(app, options) else parse_size(said) if said else None
 
 
 def _split(text: str) -> tuple[float, ...]:
@@ -207,7 +217,9 @@ def _draw(plan: Plan, path: str) -> None:
 def _command(
     app: App, target: Target, plan: Plan, options: dict[str, Any]
 ) -> tuple[tuple[str, ...], dict[str, str]]:
-    """What `up` would start; nothing where no engine is here or the machine is imagined."""
+    """What `up` would start; nothing where no engine is here, or none is started."""
+    if _inside(app, options):
+        return (), {}
     from localrun.commands.beside import launched
     from localrun.engine import registry
     from localrun.recipe.chat_templates import template_file

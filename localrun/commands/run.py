@@ -64,7 +64,7 @@ def _inside(app: App, name: str, options: dict[str, Any]) -> Iterator[Model]:
     if options.get("rpc"):
         raise UsageError("the in-process engine has no RPC", "--engine llama-server, of a build that has it")
     prepared = prepare(app, name, options)
-    verbs.check_verdict(prepared.plan, bool(options.get("force")))
+    verbs.check_verdict(prepared.plan, bool(options.get("force")), prepared.typed)
     app.tell(app.err("dim", f"loading {prepared.name} ..."))
     with InProcess.open(prepared.path, prepared.plan.settings, lambda _part: None) as model:
         template = prepared.launch.chat_template_file
@@ -83,7 +83,7 @@ def _served(app: App, name: str, options: dict[str, Any]) -> Iterator[Model]:
         yield Served(already)
         return
     prepared = prepare(app, name, options)
-    verbs.check_verdict(prepared.plan, bool(options.get("force")))
+    verbs.check_verdict(prepared.plan, bool(options.get("force")), prepared.typed)
     app.tell(app.err("dim", f"starting {prepared.name} ..."))
     try:
         yield Served(verbs.start(app.session, prepared, options.get("port") is not None, app.tell)[0])

@@ -39,11 +39,11 @@ class Target:
     here: tuple[
         tuple[Offer, Path], ...
     ] = ()  # the quantizations that are on this machine, where they were looked for
-    address: str = ""  # what names it to `pull`, where its own name does not
+    address: str = ""  # what names it to other commands, where its own name does not
 
     @property
     def pulled_as(self) -> str:
-        """What to type behind `localrun pull`."""
+        """What to type behind `localrun pull` or `plan`."""
         return self.address or self.name
 
     def all_offers(self) -> Sequence[Offer]:
@@ -88,7 +88,7 @@ def locate(app: App, name: str | None, quant: str | None) -> Target:
     named = resolve(name or DEFAULT, catalog)
     if isinstance(named, LocalPath):
         path = named.path.absolute()
-        return _file(path.stem, path)
+        return replace(_file(path.stem, path), address=name or "")
     if isinstance(named, CatalogName):
         return _entry(app, named.entry, quant)
     if isinstance(named, OllamaName):

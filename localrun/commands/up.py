@@ -46,7 +46,7 @@ def prepare(app: App, name: str | None, options: dict[str, Any], fetch: bool = T
         if plan.verdict == "too-big":
             # Once more with advice: a refusal says what would work.
             _, plan = planned(app, name, options)
-        verbs.check_verdict(plan, chosen.force)
+        verbs.check_verdict(plan, chosen.force, target.pulled_as)
         app.tell(f"{target.name}: {plan.model.quant}, {format_size(target.to_download(plan.model))} to fetch")
         path = target.obtain(plan)
         model = read_model(path, target.name)
@@ -61,7 +61,7 @@ def prepare(app: App, name: str | None, options: dict[str, Any], fetch: bool = T
     launch = launched(launch_for(app.session.config, target.name, path, chosen), plan.model)
     launch = replace(launch, chat_template_file=template_file(plan.model))
     app.because((*plan.reasons, f"engine {engine.name}: {engine.available().path}"))
-    return Prepared(target.name, plan, engine, launch, path)
+    return Prepared(target.name, plan, engine, launch, path, target.pulled_as)
 
 
 def run(
@@ -76,7 +76,7 @@ def run(
         return
     # What runs already is joined, whatever room it leaves.
     if not any(r.name == prepared.name and running.is_alive(r) for r in running.records(app.session)[0]):
-        verbs.check_verdict(prepared.plan, bool(options.get("force")))
+        verbs.check_verdict(prepared.plan, bool(options.get("force")), prepared.typed)
     _announce(app, prepared)
     named, joined = options.get("port") is not None, False
     try:

@@ -12,7 +12,7 @@ from localrun.recipe.values import Launch, Recipe
 def no_endpoint() -> UsageError:
     return UsageError(
         "the in-process engine serves no endpoint: it lives in the command that uses it",
-        "localrun run NAME --engine in-process, or --engine embedded for an endpoint",
+        "localrun run NAME --engine in-process, or localrun bench; --engine embedded for an endpoint",
     )
 
 

@@ -73,7 +73,21 @@ def test_up_says_that_it_serves_no_endpoint(user: User, how: tuple[str, ...]) ->
         done = user("up", "smollm2", *how, *more, env=env)
         one_line(done, 2)
         assert "serves no endpoint" in done.err
-        assert "localrun run NAME --engine in-process" in done.err
+        assert "localrun run NAME --engine in-process, or localrun bench" in done.err
+
+
+@pytest.mark.parametrize("how", [("--engine", "in-process"), ()])
+def test_a_plan_for_it_counts_no_servers_cache_and_names_no_command(
+    faker: User, how: tuple[str, ...]
+) -> None:
+    done = faker("plan", "tiny.gguf", "--json", *how, env={} if how else {"LOCALRUN_ENGINE": "in-process"})
+    plan = done.json()
+    assert (done.code, plan["command"], plan["environment"]) == (0, [], {}), done.err
+    served = faker("plan", "tiny.gguf", "--json").json()
+    assert served["command"] != []
+    assert "prompt cache" in " ".join(served["reasons"])
+    assert "prompt cache" not in " ".join(plan["reasons"])
+    assert plan["memory"][-1]["overhead"] < served["memory"][-1]["overhead"]
 
 
 @pytest.mark.engine
