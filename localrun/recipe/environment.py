@@ -27,7 +27,17 @@ def environment(launch: Launch, host: Host) -> Pairs:
     uuids = [gpu.uuid for gpu in gpus if gpu.backend == "cuda" and gpu.uuid]
     if uuids and len(uuids) == len(gpus):
         pairs += [("CUDA_DEVICE_ORDER", "PCI_BUS_ID"), ("CUDA_VISIBLE_DEVICES", ",".join(uuids))]
+    if gpus and any(gpu.backend == "rocm" for gpu in host.unused):
+        pairs += _amd(tuple(gpu.uuid for gpu in gpus))
     if not gpus:
         hidden = dict.fromkeys(_HIDES[gpu.backend] for gpu in host.unused if gpu.backend in _HIDES)
         pairs += [(name, "-1") for name in hidden]
     return tuple(pairs)
+
+
+def _amd(uuids: tuple[str, ...]) -> Pairs:
+    """ROCm's runtime takes UUIDs; HIP numbers what that shows, whatever the user had it choose before."""
+    if not all(uuid.startswith("GPU-") for uuid in uuids):
+        return ()
+    numbers = ",".join(map(str, range(len(uuids))))
+    return (("ROCR_VISIBLE_DEVICES", ",".join(uuids)), ("HIP_VISIBLE_DEVICES", numbers))

@@ -40,3 +40,14 @@ def test_cards_that_a_plan_leaves_out_are_hidden() -> None:
     assert dict(environment(LAUNCH, amd)) == {"HIP_VISIBLE_DEVICES": "-1"}
     one = replace(host, gpus=(replace(host.gpus[0], uuid="GPU-aa"),), unused=host.gpus[1:])
     assert dict(environment(LAUNCH, one))["CUDA_VISIBLE_DEVICES"] == "GPU-aa"
+
+
+def test_an_amd_card_that_a_plan_leaves_out_is_hidden() -> None:
+    """Seen, it would be the engine's ROCm0, and take layers that were planned on the other."""
+    host = profile("2x rtx-4090")
+    full, free = (replace(g, backend="rocm", uuid=f"GPU-{g.index}a") for g in host.gpus)
+    left = replace(host, gpus=(replace(free, index=0),), unused=(full,))
+    assert dict(environment(LAUNCH, left)) == {"ROCR_VISIBLE_DEVICES": "GPU-1a", "HIP_VISIBLE_DEVICES": "0"}
+    assert environment(LAUNCH, replace(host, gpus=(full, free))) == (), (
+        "all of them in the system's own order"
+    )
