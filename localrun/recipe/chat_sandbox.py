@@ -17,6 +17,9 @@ from typing import Any
 _STEPS = 2_000_000  # lines of the template's code; a long conversation takes some thousand
 _TEXT, _ITEMS = 16 << 20, 1_000_000  # of one string, of one list
 _COUNT = 100_000  # of a width
+_BITS = 4096  # of a product of whole numbers
+_NOT_OF_TEXT = frozenset(("encode", "maketrans", "translate"))
+_LINES = {"indent": "\n", "expandtabs": "\t"}  # each of which is widened
 _PADS = frozenset(("ljust", "rjust", "center", "zfill", "expandtabs", "indent", "batch", "slice"))
 
 
@@ -56,6 +59,12 @@ def environment() -> Any:
         intercepted_binops = frozenset(("*", "**", "%", "+"))
         concat = staticmethod(_concat)
 
+        def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
+            # Methods that make much of little, and that no chat needs.
+            if isinstance(obj, (bytes, int, float)) or (isinstance(obj, str) and attr in _NOT_OF_TEXT):
+                return False
+            return bool(super().is_safe_attribute(obj, attr, value))
+
         def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
             del context
             _check_operation(operator, left, right)
@@ -64,7 +73,10 @@ def environment() -> Any:
         def call(self, context: Any, function: Any, /, *args: Any, **kwargs: Any) -> Any:
             owner = getattr(function, "__self__", None)
             if isinstance(owner, str):
-                _check_call(getattr(function, "__name__", ""), (owner, *args, *kwargs.values()))
+                name = getattr(function, "__name__", "")
+                if name == "join" and args:
+                    args = (list(args[0]), *args[1:])
+                _check_call(name, (owner, *args, *kwargs.values()))
             return super().call(context, function, *args, **kwargs)
 
         def wrap_str_format(self, value: Any) -> Any:
@@ -74,6 +86,8 @@ def environment() -> Any:
 
             @functools.wraps(formats)
             def checked(*args: Any, **kwargs: Any) -> Any:
+                if re.search(r"\{[^{}]*\{", value.__self__.replace("{{", "")):
+                    raise TooMuch("a width is too large: it is an argument")
                 _check_format(value.__self__, (*args, *kwargs.values()))
                 return formats(*args, **kwargs)
 
@@ -82,7 +96,7 @@ def environment() -> Any:
         def _parse(self, source: str, name: Any, filename: Any) -> Any:
             """a ~ b becomes a + b of texts, whose size is asked for."""
             tree = super()._parse(source, name, filename)
-            for holder in [tree, *tree.find_all(nodes.Node)]:
+            for holder in reversed([tree, *tree.find_all(nodes.Node)]):  # inner ones first
                 for field, value in list(holder.iter_fields()):
                     if isinstance(value, nodes.Concat):
                         setattr(holder, field, joined(value))
@@ -96,11 +110,11 @@ def environment() -> Any:
             functools.reduce(nodes.Add, texts).set_lineno(concat.lineno).set_environment(concat.environment)
         )
 
-    made = Bounded(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
-    for name in (*_PADS, "format", "replace", "join"):
+    made = Bounded(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols], finalize=_whole)
+    made.filters["tojson"] = _to_json
+    for name in (*_PADS, "format", "replace", "join", "string", "tojson", "pprint"):
         if name in made.filters:
             made.filters[name] = _limited(name, made.filters[name])
-    made.filters["tojson"] = _to_json
     del made.globals["lipsum"]  # minutes of nonsense, for who asks for it
     return made
 
@@ -128,6 +142,21 @@ def _size(value: Any) -> int:
     return len(value) if isinstance(value, (str, list, tuple, dict)) else 32
 
 
+def _whole(value: Any) -> Any:
+    """The value, unless its parts make too long a text."""
+    left, waiting = _TEXT, [value]
+    while waiting:
+        one = waiting.pop()
+        left -= len(one) if isinstance(one, str) else 8
+        if left < 0:
+            raise TooMuch("a text is too long")
+        if isinstance(one, dict):
+            waiting += [part for pair in one.items() for part in pair]
+        elif isinstance(one, (list, tuple)):
+            waiting += one
+    return value
+
+
 def _concat(parts: Iterable[str]) -> str:
     """What jinja2 makes of a template's or a macro's parts."""
     pieces, size = [], 0
@@ -142,6 +171,12 @@ def _concat(parts: Iterable[str]) -> str:
 def _check_call(name: str, values: Sequence[Any]) -> None:
     if name in _PADS and any(isinstance(v, int) and v > _COUNT for v in values):
         raise TooMuch("a width is too large")
+    if name in ("string", "tojson", "pprint"):
+        _whole(values[0])
+    if name in _LINES:
+        width = max((v if isinstance(v, int) else _size(v) for v in values[1:]), default=8)
+        if (str(values[0]).count(_LINES[name]) + 1) * width > _TEXT:
+            raise TooMuch("a text is too long")
     if name == "format":
         _check_format(values[0], values[1:])
     if name == "replace" and len(values) > 2:
@@ -171,7 +206,12 @@ def _check_format(text: Any, values: Sequence[Any]) -> None:
 def _check_operation(operator: str, left: Any, right: Any) -> None:
     if operator == "**" and not (abs(left) < 1000 and abs(right) < 100):
         raise TooMuch("a power is too large")
+    if operator == "*" and isinstance(left, int) and isinstance(right, int):
+        if left.bit_length() + right.bit_length() > _BITS:
+            raise TooMuch("a number is too large")
+        return
     if operator == "%" and isinstance(left, str):
+        _whole(right)
         _check_format(left, right if isinstance(right, tuple) else (right,))
     if operator in "*+":
         sizes = [len(side) if hasattr(side, "__len__") else 0 for side in (left, right)]

@@ -32,6 +32,7 @@ def test_chatml() -> None:
         ("{{ 'ab'.replace('a', 'c') }}{{ ['x', 1] | join(', ') }}{{ 'x: %s' | format('y') }}", "cbx, 1x: y"),
         ("{{ messages[0].content.ljust(20) | trim | indent(4) }}{{ '{} {}'.format(1, 2) }}", "Hi: 1234567 %1 2"),
         ("{{ messages[9] }}{{ nothing }}", ""),
+        ("{{ '{{{}}}'.format('a') }}{{ ', '.join(['a', 'b']) }}{{ 3 * 4 }}{{ ('a' ~ ('b' ~ 1)) }}", "{a}a, b12ab1"),
     ],
 )  # fmt: skip
 def test_what_templates_use(template: str, made: str) -> None:
@@ -73,6 +74,20 @@ def test_a_template_may_refuse_in_its_own_words() -> None:
         (BIG + "{% for i in range(1000) %}{{ x }}{% endfor %}", "too long"),
         (BIG + "{% macro f() %}{% for i in range(1000) %}{{ x }}{% endfor %}{% endmacro %}{{ f() | length }}", "long"),
         ("{{ lipsum(n=100000) }}", "undefined"),
+        ("{{ '{0:>{1}}'.format('a', 99999999) | length }}", "width"),
+        ("{{ '{0:>{1}}'.format('a', '99999999') | length }}", "width"),
+        (BIG + "{{ x.join(range(9) | map('string')) | length }}", "too long"),
+        (BIG + "{{ [x] * 9 }}", "too long"),
+        (BIG + "{{ ([x] * 9) | string | length }}", "too long"),
+        (BIG + "{{ ([x] * 9) | tojson | length }}", "too long"),
+        (BIG + "{{ ('' ~ (([x] * 9) ~ '')) | length }}", "too long"),
+        (BIG + "{{ ('%s' % [[x] * 9]) | length }}", "too long"),
+        ("{{ 'a'.encode().ljust(99999999) | length }}", "unsafe"),
+        ("{{ (10).to_bytes(99999999, 'big') | length }}", "unsafe"),
+        ("{{ 'aaaa'.translate({97: 'xxxx'}) }}", "unsafe"),
+        ("{{ ('a\n' * 10000) | indent(10000) | length }}", "too long"),
+        ("{{ ('\t' * 10000).expandtabs(10000) | length }}", "too long"),
+        ("{% set n = namespace(x=3) %}{% for i in range(20) %}{% set n.x = n.x * n.x %}{% endfor %}", "number is too"),
     ],
 )  # fmt: skip
 def test_a_hostile_template_is_a_clean_error(template: str, why: str) -> None:
