@@ -16,6 +16,7 @@ from localrun.bench.words import in_words
 from localrun.config import Session
 from localrun.engine import state
 from localrun.engine.bench import Bencher
+from localrun.engine.registry import build_of
 from localrun.errors import EngineMissing, LocalrunError, StateError, UsageError
 from localrun.hardware import system
 from localrun.plan.rates import Rates
@@ -184,15 +185,19 @@ def private(
         running.end_own(session)
 
 
-def idle(session: Session, prepared: Prepared, wanted: Wanted, engine: str) -> state.Record | None:
-    """The running model, if it is this file with these settings, and nobody asks it anything now."""
+def idle(session: Session, prepared: Prepared, wanted: Wanted) -> state.Record | None:
+    """The running model, if it is this file with these settings, and nobody asks it anything now.
+
+    Only of the build that would be started otherwise: what is measured is kept by build.
+    """
+    build = build_of(prepared.engine)
     for record in running.records(session)[0]:
         same = (
             record.name == prepared.name
             and record.model == str(prepared.path)
             and record.settings is not None
         )
-        if not same or (engine and engine != record.handle.engine) or not matches(record.settings, wanted):
+        if not same or record.build != build or not matches(record.settings, wanted):
             continue
         seen = running.status(session, record)
         if seen.state == "ready" and seen.reading is not None and not seen.reading.busy:

@@ -18,6 +18,7 @@ from localrun import running
 from localrun.config import Session
 from localrun.engine import interrupts, process, state
 from localrun.engine.base import Engine, Handle
+from localrun.engine.registry import build_of
 from localrun.errors import DoesNotFit, EngineError, PortInUse, StateError, UsageError
 from localrun.hardware import system
 from localrun.plan.kv_groups import kv_groups
@@ -223,6 +224,7 @@ def _record(prepared: Prepared, handle: Handle) -> state.Record:
         owner_created=system.process_create_time(os.getpid()) or 0.0,
         kv_groups=kv_groups(plan.model.shape, plan.settings, plan.model.architecture),
         settings=plan.settings,
+        build=build_of(prepared.engine),
     )
 
 

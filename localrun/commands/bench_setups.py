@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from localrun import benching, running
+from localrun import benching
 from localrun.bench import sweep
 from localrun.bench.values import Case, Failed
 from localrun.benching import Setup
@@ -34,9 +34,8 @@ def setups(
     """
     found: list[Setup] = []
     refused: list[tuple[Wanted, LocalrunError]] = []
-    engine = options.get("engine") or app.session.config.engine
     for one in asked:
-        record = benching.idle(app.session, base, one, "" if engine == "auto" else engine)
+        record = benching.idle(app.session, base, one)
         try:
             if record is not None and record.settings is not None:
                 memories = memory(base.plan.model, base.plan.host, record.settings)
@@ -48,8 +47,7 @@ def setups(
         except (UsageError, ModelError, DoesNotFit) as wrong:
             refused.append((one, wrong))
             continue
-        runs_on = running.engine_of(app.session, record) if record else base.engine
-        found.append(Setup(replace(base, plan=plan, engine=runs_on), record))
+        found.append(Setup(replace(base, plan=plan), record))
     if not found:
         raise refused[0][1]
     return found, [Failed(_fixed(one), str(wrong), wrong.hint) for one, wrong in refused]

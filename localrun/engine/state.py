@@ -50,6 +50,7 @@ class Record:
     owner_created: float = 0.0  # that process's start, as Handle.created
     kv_groups: tuple[KvGroup, ...] = ()  # the cache by what its layers keep
     settings: Settings | None = None  # None: written by an older version
+    build: str = ""  # the engine's, as `registry.build_of` says it; empty: as above
 
 
 @dataclass(frozen=True, slots=True)

@@ -267,6 +267,17 @@ def test_a_model_that_runs_with_these_settings_is_measured_where_it_runs(faker: 
     faker("down")
 
 
+def test_a_model_that_another_build_serves_is_not_measured_for_this_one(faker: User) -> None:
+    """Results are kept by build: those of another one must not be filed under it."""
+    assert faker("up", "-d", "tiny.gguf", "-t", "1", "-c", "512").code == 0
+    (path,) = (faker.state / "run").glob("*.json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"build": "llama-server another"}))
+    done = faker("bench", "tiny.gguf", "-p", "32", "-n", "8", "-r", "1")
+    assert done.code == 0
+    assert "runs with these settings" not in done.err
+    faker("down")
+
+
 def test_what_a_killed_bench_left_is_ended_by_the_next(faker: User) -> None:
     faker.env["FAKE_LLAMA"] = "bench-wait"
     killed = faker.start("bench", *QUICK, "-r", "500")
