@@ -133,7 +133,8 @@ def test_one_endless_word_can_be_interrupted_and_the_tokenizer_used_on() -> None
     watcher.join()
     for thread in threading.enumerate():
         if thread.name == "localrun-core":
-            thread.join()  # it ends: it was told to, or never begins
+            with contextlib.suppress(RuntimeError):  # it has not begun yet
+                thread.join()  # it ends: it was told to
     assert tokenizer.encode("word") == [4775]
 
 
