@@ -41,7 +41,9 @@ lr_status lr_image_lay_out(const lr_image_head *h, lr_image_layout *layout) {
         return LR_E_FORMAT;
     /* A mask is one less than a power of two; that of words, whose entries come in pairs, lacks its lowest bit. */
     const uint64_t slots = h->words_mask + 2, pairs = h->pair_mask + 1, bits = h->filter_mask + 1;
-    if ((slots & (slots - 1)) || (pairs & (pairs - 1)) || (bits & (bits - 1)) || bits < 64) return LR_E_FORMAT;
+    if ((slots & (slots - 1)) || (pairs & (pairs - 1)) || (bits & (bits - 1)) || bits < 64 ||
+        pairs < LR_PAIRS_LINE)
+        return LR_E_FORMAT;
     const uint64_t sizes[LR_PARTS] = {
         h->bytes_size, (h->count + (uint64_t)1) * sizeof(uint32_t), h->count, slots * sizeof(lr_word),
         h->arena_used * sizeof(int32_t), 65536 * sizeof(lr_merge), pairs * sizeof(lr_pair), bits / 8,

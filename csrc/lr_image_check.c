@@ -9,6 +9,9 @@ static int tokens_are_right(const lr_vocab *vocab, uint64_t bytes_size) {
         wrong |= vocab->byte_ids[i] < -1 || (vocab->byte_ids[i] >= 0 && (uint32_t)vocab->byte_ids[i] >= vocab->count);
     for (uint32_t i = 0; i < vocab->special_count; i++) wrong |= (uint32_t)vocab->specials[i] >= vocab->count;
     wrong |= vocab->unknown < -1 || (vocab->unknown >= 0 && (uint32_t)vocab->unknown >= vocab->count);
+    /* Only now is it sure that their texts lie in the image. */
+    for (uint32_t i = 0; i < vocab->special_count && !wrong; i++)
+        wrong |= !lr_special_can_be_found(vocab, (uint32_t)vocab->specials[i]);
     return !wrong;
 }
 
@@ -42,6 +45,8 @@ static int pairs_are_right(const lr_vocab *vocab) {
         const unsigned is_free = pair->left == LR_NO_RANK;
         free_pairs += is_free;
         wrong |= (1 - is_free) & ((pair->left >= count) | (pair->right >= count) | ((uint32_t)pair->id >= count));
+        /* A row ends with a symbol that is LR_NO_RANK too: only its right neighbour tells it from a free entry. */
+        wrong |= is_free & ((pair->right != LR_NO_RANK) | (pair->rank != LR_NO_RANK) | (pair->id != -1));
     }
     for (uint32_t i = 0; i < 65536; i++)
         wrong |= vocab->byte_pairs[i].rank != LR_NO_RANK && (uint32_t)vocab->byte_pairs[i].id >= count;

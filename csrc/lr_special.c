@@ -19,6 +19,11 @@ static int kind_of(const lr_vocab *vocab, int32_t id) {
     return type == LR_TOKEN_USER_DEFINED ? 2 : type == LR_TOKEN_CONTROL || type == LR_TOKEN_UNKNOWN ? 1 : 0;
 }
 
+int lr_special_can_be_found(const lr_vocab *vocab, uint32_t id) {
+    const size_t size = vocab->starts[id + 1] - vocab->starts[id];
+    return lr_utf8_valid(vocab->bytes + vocab->starts[id], size) == size;
+}
+
 lr_status lr_vocab_sort_specials(lr_vocab *vocab) {
     uint32_t count = 0;
     for (uint32_t i = 0; i < vocab->count; i++) count += kind_of(vocab, (int32_t)i) != 0;
@@ -31,13 +36,13 @@ lr_status lr_vocab_sort_specials(lr_vocab *vocab) {
     }
     for (uint32_t i = 0; i < vocab->count; i++) {
         const int kind = kind_of(vocab, (int32_t)i);
-        if (kind == 0) continue;
+        if (kind == 0 || !lr_special_can_be_found(vocab, i)) continue;
         const uint8_t *text = vocab->bytes + vocab->starts[i];
         sorted[vocab->special_count++] = (lr_sorted){text, vocab->starts[i + 1] - vocab->starts[i], (int32_t)i};
         vocab->special_first[text[0]] |= (uint8_t)kind;
     }
-    qsort(sorted, count, sizeof *sorted, by_text);
-    for (uint32_t i = 0; i < count; i++) vocab->specials[i] = sorted[i].id;
+    qsort(sorted, vocab->special_count, sizeof *sorted, by_text);
+    for (uint32_t i = 0; i < vocab->special_count; i++) vocab->specials[i] = sorted[i].id;
     free(sorted);
     return LR_OK;
 }

@@ -55,6 +55,9 @@ lr_status lr_vocab_read_ranks(lr_vocab *vocab);
 lr_status lr_vocab_read_scores(lr_vocab *vocab, const lr_vocab_source *source);
 lr_status lr_vocab_sort_specials(lr_vocab *vocab);
 
+/* Whether a special token is looked for in text: one that is no UTF-8 would be found inside characters, and cut them. */
+int lr_special_can_be_found(const lr_vocab *vocab, uint32_t id);
+
 /* Spells `size` bytes of UTF-8 in GPT-2's letters as the bytes that they stand for: at most `size`. Returns how many,
  * or SIZE_MAX where a character is no such letter. */
 size_t lr_letters_to_bytes(const uint8_t *text, size_t size, uint8_t *out);

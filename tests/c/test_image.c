@@ -96,9 +96,10 @@ static void test_what_leads_outside_is_refused(void) {
     uint8_t *image = make_image(LR_VOCAB_MERGES, LR_RULES_OWN, &size);
     memcpy(&head, image, sizeof head);
     CHECK(lr_image_lay_out(&head, &layout) == LR_OK && layout.size == size);
-    uint64_t word = layout.at[LR_PART_SLOTS], pair = layout.at[LR_PART_PAIRS], long_word = 0;
+    uint64_t word = layout.at[LR_PART_SLOTS], pair = layout.at[LR_PART_PAIRS], long_word = 0, no_pair = pair;
     while (((const lr_word *)(const void *)(image + word))->n == 0) word += sizeof(lr_word);
     while (((const lr_pair *)(const void *)(image + pair))->left == LR_NO_RANK) pair += sizeof(lr_pair);
+    while (((const lr_pair *)(const void *)(image + no_pair))->left != LR_NO_RANK) no_pair += sizeof(lr_pair);
     for (long_word = word; ((const lr_word *)(const void *)(image + long_word))->key[1] < LR_WORD_LONG_KEY;)
         long_word += sizeof(lr_word);
     free(image);
@@ -124,6 +125,14 @@ static void test_what_leads_outside_is_refused(void) {
     CHECK(forged(pair, 4, head.count) == LR_E_FORMAT);
     CHECK(forged(pair + offsetof(lr_pair, id), 4, head.count) == LR_E_FORMAT);
     CHECK(forged(pair + offsetof(lr_pair, rank), 4, 99) == LR_OK);
+    /* A free entry that holds something was once a merge with what stands before the first symbol. */
+    CHECK(forged(no_pair + offsetof(lr_pair, right), 4, 't') == LR_E_FORMAT);
+    CHECK(forged(no_pair + offsetof(lr_pair, rank), 4, 0) == LR_E_FORMAT);
+    CHECK(forged(no_pair + offsetof(lr_pair, id), 4, 0) == LR_E_FORMAT);
+    /* A special token that is no character. */
+    CHECK(forged(layout.at[LR_PART_SPECIALS], 4, 0xE2) == LR_E_FORMAT);
+    head.pair_mask = 1; /* pairs are read four at a time */
+    CHECK(lr_image_lay_out(&head, &layout) == LR_E_FORMAT);
 }
 
 static void test_sums(void) {
