@@ -28,6 +28,7 @@ typedef struct lr_pieces {
 static lr_status put_one(const lr_tok_run *run, lr_pieces *pieces, const uint8_t *text, lr_sink *sink) {
     const unsigned i = pieces->put;
     const size_t size = pieces->ends[i + 1] - pieces->ends[i];
+    if (size > LR_TOK_PIECE_MAX) return LR_E_LIMIT;
     if (sink->room - sink->count < size) {
         sink->need = size;
         return LR_FULL;

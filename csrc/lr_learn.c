@@ -157,11 +157,13 @@ lr_status lr_batch_put(lr_tok_run *run, lr_batch *batch, size_t *done, lr_sink *
         } else {
             const size_t size = size_of(batch, i);
             size_t added = 0;
-            if ((size_t)(ids_end - ids) < size) {
+            if (size > LR_TOK_PIECE_MAX) {
+                status = LR_E_LIMIT; /* before anyone makes room for it */
+            } else if ((size_t)(ids_end - ids) < size) {
                 sink->need = size;
                 status = LR_FULL;
             } else {
-                status = size > LR_TOK_PIECE_MAX ? LR_E_LIMIT : put(run, batch, i, &learned, ids, &added);
+                status = put(run, batch, i, &learned, ids, &added);
             }
             ids += added;
         }

@@ -101,8 +101,10 @@ lr_status lr_vocab_read_scores(lr_vocab *vocab, const lr_vocab_source *source) {
     size_t n = 0, count = 0;
     for (uint32_t i = 0; i < vocab->count; i++) {
         if (!mergeable(vocab, i)) continue;
+        float score;
+        memcpy(&score, (const uint8_t *)source->scores + i * sizeof score, sizeof score);
         /* A score that is no number would make sorting meaningless. */
-        order[n++] = (lr_scored){source->scores[i] == source->scores[i] ? source->scores[i] : -3e38f, i};
+        order[n++] = (lr_scored){score == score ? score : -3e38f, i};
         count += cuts(vocab, i, 0, 0);
     }
     lr_status status = lr_pairs_make(vocab, count);

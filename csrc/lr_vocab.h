@@ -55,7 +55,7 @@ typedef struct lr_vocab_source {
     uint64_t tokens_size; /* bytes */
     uint64_t count;
     const uint8_t *types; /* lr_token_type, `count` of them; null: all are normal */
-    const float *scores;  /* LR_VOCAB_SPM: `count` of them */
+    const void *scores;   /* LR_VOCAB_SPM: `count` floats, anywhere in memory */
     const uint8_t *merges; /* LR_VOCAB_MERGES: "left right" */
     uint64_t merges_size;
     uint64_t merge_count;

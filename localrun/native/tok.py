@@ -65,7 +65,7 @@ class Vocab:
         kept = [ffi.from_buffer(part) for part in (tokens, merges, types or b"", scores or b"")]
         source.tokens, source.merges = kept[0], kept[1]
         source.types = kept[2] if types is not None else ffi.NULL
-        source.scores = ffi.cast("float *", kept[3]) if scores is not None else ffi.NULL
+        source.scores = kept[3] if scores is not None else ffi.NULL
         source.merges_size, source.merge_count = len(merges), merge_count
         source.kind, source.pre = KINDS[kind], PRES[pre]
         source.rules = lib.LR_RULES_LLAMA_CPP if llama_cpp else lib.LR_RULES_OWN

@@ -54,6 +54,41 @@ static void test_encode_and_decode(void) {
     }
 }
 
+/* A special token of half a character would leave the other half to be read beyond the text's end. */
+static void test_no_special_token_cuts_a_character(void) {
+    for (int kind = LR_VOCAB_MERGES; kind <= LR_VOCAB_SPM; kind++)
+        for (int type = LR_TOKEN_UNKNOWN; type <= LR_TOKEN_USER_DEFINED; type++) {
+            static const char *const halves[] = {"\xE3", "\xE3\x81", "\x81", "\x81\x82"};
+            char *text = malloc(3);
+            lr_vocab *vocab = NULL;
+            lr_tok_run *run = NULL;
+            tok_begin(&v, kind, LR_PRE_GPT2, LR_RULES_OWN);
+            for (size_t i = 0; i < 4; i++) tok_token(&v, halves[i], strlen(halves[i]), type);
+            CHECK(text != NULL && lr_vocab_new(&v.source, &vocab) == LR_OK && lr_tok_run_new(vocab, &run) == LR_OK);
+            memcpy(text, "\xE3\x81\x82", 3);
+            int32_t ids[64], id;
+            size_t start, end;
+            CHECK(lr_special_find(vocab, (const uint8_t *)text, 0, 3, 1, &start, &end, &id) == LR_END);
+            (void)encode(run, text, 3, 1, ids, 64);
+            lr_tok_run_free(run);
+            lr_vocab_free(vocab);
+            free(text);
+        }
+}
+
+/* Scores stand in a file wherever they come to stand. */
+static void test_scores_need_no_alignment(void) {
+    lr_vocab *vocab = NULL;
+    tok_begin(&v, LR_VOCAB_SPM, 0, LR_RULES_OWN);
+    uint8_t *scores = malloc(sizeof v.scores + 1);
+    CHECK(scores != NULL);
+    memcpy(scores + 1, v.scores, sizeof v.scores);
+    v.source.scores = (const void *)(scores + 1);
+    CHECK(lr_vocab_new(&v.source, &vocab) == LR_OK);
+    lr_vocab_free(vocab);
+    free(scores);
+}
+
 /* A piece of a million letters goes through the heap, in one call with room and in none without. */
 static void test_long_pieces(void) {
     enum { SIZE = 1 << 20 };
@@ -216,6 +251,22 @@ static void test_threads_share_a_vocabulary(void) {
 #ifdef __linux__
 /* Text of more than 2^31 and 2^32 bytes: one file of 16 MiB, mapped again and again. Encoded are its start and what lies
  * around those places; the pieces in between are skipped, which the run cannot tell. */
+static void test_a_piece_too_long_is_refused_before_room_is_asked_for(void) {
+    const size_t size = LR_TOK_PIECE_MAX + 1;
+    uint8_t *text = mmap(NULL, size, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (text == MAP_FAILED) return; /* no such room */
+    lr_vocab *vocab = NULL;
+    lr_tok_run *run = NULL;
+    tok_begin(&v, LR_VOCAB_MERGES, LR_PRE_GPT2, LR_RULES_OWN);
+    CHECK(lr_vocab_new(&v.source, &vocab) == LR_OK && lr_tok_run_new(vocab, &run) == LR_OK);
+    int32_t ids[64];
+    size_t at = 0, count, need;
+    CHECK(lr_tok_encode(run, text, size, -1, &at, ids, 64, &count, &need) == LR_E_LIMIT && count == 0);
+    lr_tok_run_free(run);
+    lr_vocab_free(vocab);
+    munmap(text, size);
+}
+
 static void test_places_beyond_32_bits(void) {
     enum { PART = 1 << 24, PARTS = 260, ROOM = 1 << 16 };
     const size_t size = (size_t)PART * PARTS;
@@ -316,11 +367,14 @@ static void test_utf8(void) {
 
 int main(void) {
     test_encode_and_decode();
+    test_no_special_token_cuts_a_character();
+    test_scores_need_no_alignment();
     test_long_pieces();
     test_scan_agrees_with_split();
     test_tiers_agree();
     test_threads_share_a_vocabulary();
 #ifdef __linux__
+    test_a_piece_too_long_is_refused_before_room_is_asked_for();
     test_places_beyond_32_bits();
 #endif
     test_the_best_tier_is_chosen();
