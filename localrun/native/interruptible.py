@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 
 
 class _Call:
@@ -28,12 +29,18 @@ class _Call:
     def wait(self) -> None:
         self._done.wait()
 
-    def leave(self) -> None:
-        """Returns when the work has ended, or will never begin: an interrupt may come while a thread is starting."""
-        with self._gate:
-            self._left = True
-        if self._began:
-            self._done.wait()
+    def leave(self, cancel: Callable[[], None]) -> None:
+        """Returns when the work has ended, or will never begin: an interrupt may come while a thread is starting. One
+        more interrupt changes nothing: what the work reads and writes is freed behind this."""
+        ended = False
+        while not ended:
+            with suppress(BaseException):
+                with self._gate:
+                    self._left = True
+                cancel()
+                if self._began:
+                    self._done.wait()
+                ended = True
 
 
 def run(work: Callable[[], int], cancel: Callable[[], None]) -> int:
@@ -44,7 +51,6 @@ def run(work: Callable[[], int], cancel: Callable[[], None]) -> int:
         call.thread.start()
         call.wait()
     except BaseException:
-        cancel()
-        call.leave()
+        call.leave(cancel)
         raise
     return call.answer

@@ -117,6 +117,28 @@ def test_what_interrupts_the_wait_ends_the_work_first() -> None:
     assert interruptible.run(lambda: 7, told.set) == 7
 
 
+def test_a_second_interrupt_does_not_leave_the_work_behind() -> None:
+    told = threading.Event()
+    interrupts: list[int] = []
+    ended: list[bool] = []
+
+    def work() -> int:
+        os.kill(os.getpid(), signal.SIGINT)
+        told.wait()
+        ended.append(True)
+        return 3
+
+    def cancel() -> None:
+        interrupts.append(1)
+        if len(interrupts) < 3:
+            raise KeyboardInterrupt
+        told.set()
+
+    with pytest.raises(KeyboardInterrupt):
+        interruptible.run(work, cancel)
+    assert ended
+
+
 def test_one_endless_word_can_be_interrupted_and_the_tokenizer_used_on() -> None:
     tokenizer = Tokenizer.open(gguf_path("gpt-2"))
     word = bytes(random.Random(4).choices(b"abcdefghijklmnopqrstuvwxyz", k=1 << 24))
