@@ -33,7 +33,10 @@ def find(folder: Path, path: Path, rules: str) -> tuple[Vocabulary, Vocab] | Non
     """What was kept for this file, if it still is that file: without its tokens, which lie in the Vocab."""
     try:
         with path.open("rb", buffering=0) as file:
-            size = os.fstat(file.fileno()).st_size
+            found = os.fstat(file.fileno())
+            if not stat.S_ISREG(found.st_mode):
+                return None  # what is read of a pipe is gone
+            size = found.st_size
             image = _mapped(folder / _name(file.read(_HEAD), size, rules))
             label = tok_image.label_of(image) if image is not None else None
             if image is None or label is None or label.file_size != size or not 0 < label.prefix <= size:

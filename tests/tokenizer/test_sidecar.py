@@ -208,3 +208,12 @@ def test_threads_share_one_that_was_kept_and_it_outlives_its_file(cache: Path) -
     for thread in threads:
         thread.join()
     assert found == [expected] * 4
+
+
+@pytest.mark.skipif(not Path("/dev/fd").exists(), reason="needs /dev/fd")
+def test_a_vocabulary_comes_out_of_a_pipe_whole(cache: Path) -> None:
+    path = reference("tekken").path
+    with subprocess.Popen(["cat", str(path)], stdout=subprocess.PIPE) as cat:
+        assert cat.stdout is not None
+        piped = Tokenizer.open(f"/dev/fd/{cat.stdout.fileno()}")
+    assert piped.encode(TEXT) == Tokenizer.open(path, cache=False).encode(TEXT)
