@@ -112,6 +112,9 @@ class Loop:
             raise EngineError(f"the decode loop cannot use this context: {_words(status)}")
         self.n_ctx_seq, self.n_vocab = n_ctx_seq, n_vocab
         self._n_groups = len(groups)
+        self._texts: dict[
+            int, Vocab | None
+        ] = {}  # of each sequence's newest request: the worker reads it to the end
         self._handle = ffi.gc(out[0], lib.lr_loop_free)
 
     def begin(
@@ -156,6 +159,7 @@ class Loop:
             return None
         if status != lib.LR_OK:
             raise self._refusal(status, tokens, sampling, stops)
+        self._texts[seq[0]] = text
         return Request(self, seq[0], text)
 
     def _refusal(self, status: int, tokens: array[int], sampling: Sampling, stops: list[bytes]) -> Exception:
@@ -208,7 +212,7 @@ class Request:
 
     def __init__(self, loop: Loop, seq: int, text: Vocab | None) -> None:
         self._loop = loop
-        self._text = text  # must outlive the request
+        self._text = text
         self._buffer = ffi.new("uint8_t[]", _ROOM) if text is not None else ffi.NULL
         self._n = ffi.new("size_t *")
         self._state = ffi.new("lr_loop_state *")
