@@ -42,64 +42,6 @@ size_t lr_utf8_valid(const uint8_t *text, size_t size) {
     return at;
 }
 
-typedef struct lr_range { uint16_t from, to; } lr_range;
-
-static int in_range(const lr_range *range, uint32_t cp) {
-    return cp >= range->from && cp <= range->to;
-}
-
-/* The one that holds cp, or null. */
-static const lr_range *find_range(const lr_range *ranges, size_t count, uint32_t cp) {
-    for (size_t i = 0; i < count && cp >= ranges[i].from; i++)
-        if (cp <= ranges[i].to) return &ranges[i];
-    return NULL;
-}
-
-/* Characters that neither decompose nor combine with one before them. */
-static const lr_range *stands_alone(uint32_t cp) {
-    static const lr_range ranges[] = {
-        {0x0000, 0x02FF}, {0x038E, 0x0482}, {0x048A, 0x0556}, {0x05D0, 0x05EA}, {0x060C, 0x060F}, {0x061B, 0x064A},
-        {0x0660, 0x066F}, {0x0671, 0x06D5}, {0x06EE, 0x06FF}, {0x0900, 0x0928}, {0x092A, 0x0930}, {0x093D, 0x094C},
-        {0x0964, 0x0970}, {0x0980, 0x09BB}, {0x09BF, 0x09CA}, {0x09E6, 0x09FD}, {0x0B82, 0x0BBD}, {0x0BBF, 0x0BCA},
-        {0x0BE6, 0x0BFA}, {0x0E01, 0x0E37}, {0x0E3F, 0x0E47}, {0x0E4D, 0x0E5B}, {0x10A0, 0x10FF}, {0x1E00, 0x1EFF},
-        {0x200B, 0x2027}, {0x2030, 0x205E}, {0x2070, 0x20CF}, {0x2190, 0x2328}, {0x2500, 0x27BF}, {0x3000, 0x3029},
-        {0x3041, 0x3096}, {0x309B, 0x30FF}, {0x4E00, 0x9FFF}, {0xAC00, 0xD7A3}, {0xFF00, 0xFFEF}};
-    return find_range(ranges, sizeof ranges / sizeof *ranges, cp);
-}
-
-/* Marks that combine with nothing, and sort before others or behind: harmless where only one follows a character. */
-static int sorts(uint32_t cp) {
-    static const lr_range ranges[] = {{0x05B0, 0x05BD}, {0x064B, 0x0652}, {0x094D, 0x094D}, {0x09CD, 0x09CD},
-                                      {0x0BCD, 0x0BCD}, {0x0E38, 0x0E3A}, {0x0E48, 0x0E4B}};
-    return find_range(ranges, sizeof ranges / sizeof *ranges, cp) != NULL;
-}
-
-size_t lr_utf8_plainly_nfc(const uint8_t *text, size_t size) {
-    int sorted = 1; /* the character before may have to change places with a mark */
-    const lr_range *near = stands_alone(0); /* where the last one stood: most often the next one does too */
-    for (size_t at = 0; at < size; ) {
-        uint64_t part = 0;
-        if (size - at >= 8) memcpy(&part, text + at, 8);
-        if (size - at >= 8 && (part & 0x8080808080808080u) == 0) {
-            at += 8;
-            sorted = 0;
-            continue;
-        }
-        const uint32_t cp = lr_utf8_at(text + at);
-        const lr_range *range = cp < 0x80 || in_range(near, cp) ? near : stands_alone(cp);
-        if (range != NULL) {
-            near = range;
-            sorted = 0;
-        } else if (sorted || !sorts(cp)) {
-            return at;
-        } else {
-            sorted = 1;
-        }
-        at += lr_utf8_length(text[at]);
-    }
-    return size;
-}
-
 /* The character that llama.cpp reads at p, and its length; U+FFFD and 1 where it reads none. */
 static uint32_t read_loosely(const uint8_t *p, size_t left, size_t *length) {
     *length = 1;

@@ -13,10 +13,6 @@ size_t lr_utf8_valid(const uint8_t *text, size_t size);
  * as what they mean; surrogates stay. Returns the bytes written, at most 3 * size; out may be null to ask. */
 size_t lr_utf8_llama(const uint8_t *text, size_t size, uint8_t *out);
 
-/* The length of the longest prefix of well-formed text that is plainly in normal form C: that holds only common
- * scripts' characters that neither decompose nor combine. What follows may still be in that form. */
-size_t lr_utf8_plainly_nfc(const uint8_t *text, size_t size);
-
 /* The class byte of a code point: see lr_unicode_private.h; for tests. */
 int lr_unicode_class(uint32_t cp);
 

@@ -77,7 +77,7 @@ LAZY = set(OWNERS) - {"click", "tomllib"}
 
 #: The longest file; a table that a script wrote is not one.
 LONGEST = 400
-GENERATED = {"lr_unicode_tables.h"}
+GENERATED = {"lr_nfc_tables.h", "lr_unicode_tables.h"}
 
 
 @dataclass(frozen=True)

@@ -232,6 +232,15 @@ def as_llama_cpp_reads(text: Bytes) -> bytes:
     return bytes(out)
 
 
-def plainly_nfc(text: Bytes) -> int:
-    """How many bytes of this UTF-8, from its start, need no normalizing; nearly always all of them."""
-    return int(lib.lr_utf8_plainly_nfc(ffi.from_buffer(text), len(text)))
+def nfc_spans(text: Bytes, most: int | None = None, tier: str | None = None) -> list[tuple[int, int]]:
+    """Where this UTF-8 may not be in normal form C: each stretch can be normalized by itself, the rest needs it not.
+    `most`: how many are enough. `tier`: as if the CPU were of this kind."""
+    raw, size = ffi.from_buffer(text), len(text)
+    room = min(most or 1024, 1024)
+    at, places = ffi.new("size_t *"), ffi.new("size_t[]", 2 * room)
+    name = ffi.NULL if tier is None else tier.encode()
+    found: list[int] = []
+    while at[0] < size and (most is None or len(found) < 2 * most):
+        count = lib.lr_nfc_spans(raw, size, at, places, room, name)
+        found += ffi.unpack(places, 2 * count)
+    return list(zip(found[::2], found[1::2], strict=True))

@@ -12,7 +12,7 @@ from os import PathLike
 from pathlib import Path
 
 from localrun.errors import UsageError
-from localrun.native.tok import Bytes, Vocab, as_llama_cpp_reads, is_utf8, plainly_nfc, utf8_in_place
+from localrun.native.tok import Bytes, Vocab, as_llama_cpp_reads, is_utf8, nfc_spans, utf8_in_place
 from localrun.tokenizer.blocks import BLOCK, blocks_of, crosses_a_cut
 from localrun.tokenizer.vocabulary import Vocabulary
 
@@ -173,7 +173,7 @@ class Tokenizer:
             return text, None if self._spm else as_llama_cpp_reads
         else:
             raw = bytes(text).decode("utf-8", "replace").encode()
-        return raw, _nfc if self._nfc and plainly_nfc(raw) < len(raw) else None
+        return raw, _nfc if self._nfc and nfc_spans(raw, 1) else None
 
 
 def _check_rules(rules: str) -> None:
@@ -211,18 +211,13 @@ def sidecar_folder() -> Path:
 
 
 def _nfc(text: Bytes) -> bytes:
-    """Only the lines that may need it: a newline neither combines nor decomposes."""
-    raw = bytes(text)
-    view, out, at = memoryview(raw), bytearray(), 0
-    while at + (plain := plainly_nfc(view[at:])) < len(raw):
-        start = raw.rfind(b"\n", at, at + plain) + 1 or at
-        end = raw.find(b"\n", at + plain)
-        end = len(raw) if end < 0 else end
-        out += view[at:start]
-        out += unicodedata.normalize("NFC", raw[start:end].decode()).encode()
+    """Only the stretches that may need it, each from a character that joins nothing before it to the next such one."""
+    view, at = memoryview(text), 0
+    parts: list[Bytes] = []
+    for start, end in nfc_spans(text):
+        parts += view[at:start], unicodedata.normalize("NFC", str(view[start:end], "utf-8")).encode()
         at = end
-    out += view[at:]
-    return bytes(out)
+    return b"".join((*parts, view[at:]))
 
 
 class Stream:

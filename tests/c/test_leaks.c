@@ -243,7 +243,7 @@ static void nothing(void) {
     X(lr_text_finish, texts) X(lr_text_free, texts) X(lr_text_new, texts) X(lr_text_ready, texts)                      \
     X(lr_text_take, texts) X(lr_tok_cancel, runs) X(lr_tok_encode, runs) X(lr_tok_run_free, runs)                      \
     X(lr_tok_run_new, runs) X(lr_tok_tier, runs) X(lr_unicode_class, nothing) X(lr_utf8_llama, nothing)                \
-    X(lr_utf8_plainly_nfc, nothing) X(lr_utf8_valid, nothing) X(lr_vocab_count, vocabularies)                          \
+    X(lr_nfc_spans, nothing) X(lr_utf8_valid, nothing) X(lr_vocab_count, vocabularies)                                 \
     X(lr_vocab_decode, vocabularies) X(lr_vocab_fault_text, vocabularies) X(lr_vocab_free, vocabularies)               \
     X(lr_vocab_new, vocabularies) X(lr_vocab_token, vocabularies)
 
