@@ -12,6 +12,8 @@ import sys
 import unicodedata
 from unicodedata import combining, decomposition, normalize
 
+from gen_tables import in_blocks, rows
+
 # As in lr_nfc_private.h.
 PLAIN, DECOMPOSES, ASK, MARK, FIRST = 0, 1, 2, 4, 0x80
 JAMO_BEHIND = (*range(0x1161, 0x1176), *range(0x11A8, 0x11C3))
@@ -57,17 +59,10 @@ def loud_leads(table: bytes) -> list[bool]:
     return loud
 
 
-def rows(values: list[int], width: int = 32) -> str:
-    lines = (values[at : at + width] for at in range(0, len(values), width))
-    return ",\n".join("    " + ",".join(map(str, line)) for line in lines)
-
-
 def main() -> None:
     both = pairs()
     table = kinds({first for first, _ in both}, {second for _, second in both})
-    blocks: dict[bytes, int] = {}
-    first = [blocks.setdefault(table[at : at + BLOCK], len(blocks)) for at in range(0, len(table), BLOCK)]
-    second = list(b"".join(blocks))
+    first, second = in_blocks(table, BLOCK)
     leads = loud_leads(table)
     lows = [sum(leads[16 * row + low] << row for row in range(4)) for low in range(16)]
     sys.stdout.write(
